@@ -1,0 +1,1 @@
+"""Checkpoint to gated inference engine: PyTorch, ONNX, OpenVINO and TensorRT."""

@@ -1,0 +1,1 @@
+"""Drawing corpus, training and evaluation of the encoder that ships with Vitrine."""
