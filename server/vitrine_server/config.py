@@ -1,0 +1,83 @@
+"""Settings of the server: `VITRINE_*` environment variables over `vitrine.toml` over defaults.
+
+Built once at the edge of the process (`Settings()`); nothing else reads the environment. The table
+in docs/settings.md is checked against this class by a test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ConfigError(Exception):
+    """A setting cannot be used; the message names it and what would be accepted."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="VITRINE_", frozen=True, extra="forbid", toml_file="vitrine.toml"
+    )
+
+    host: str = Field("127.0.0.1", description="address that HTTP listens on")
+    http_port: Port = Field(8080, description="port of the HTTP API")
+    triton_host: str = Field("127.0.0.1", description="where Triton answers")
+    triton_http_port: Port = Field(8000, description="Triton's HTTP port")
+    triton_grpc_port: Port = Field(8001, description="Triton's gRPC port")
+    triton_metrics_port: Port = Field(8002, description="Triton's metrics port")
+    data: Path = Field(Path("data"), description="folder of the collections")
+    model_repository: Path = Field(
+        Path("model_repository/cpu"), description="Triton's model repository for this machine"
+    )
+    log_format: str = Field(
+        "text", pattern="^(text|json)$", description="log lines for people or for machines"
+    )
+
+    max_body_mb: float = Field(32, gt=0, description="largest request body, MB (10^6 bytes)")
+    max_image_mb: float = Field(20, gt=0, description="largest encoded image, MB (10^6 bytes)")
+    max_megapixels: float = Field(20, gt=0, description="largest image, 10^6 pixels")
+    max_batch_items: int = Field(256, ge=1, description="items in one batch request")
+    max_k: int = Field(1000, ge=1, description="largest k + offset of a search")
+    decode_threads: int = Field(2, ge=1, description="images decoded at the same time")
+    max_images_in_flight: int = Field(
+        256, ge=1, description="images admitted at once; more are answered 429"
+    )
+    request_timeout_s: float = Field(10, gt=0, description="deadline of a request, seconds")
+
+    @property
+    def encoder_folder(self) -> Path:
+        """Folder of the published engine and its manifest."""
+        return self.model_repository / "image_encoder" / "1"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings() -> Settings:
+    """Settings of this process. Raises ConfigError with one sentence per wrong value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [
+            f"VITRINE_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise ConfigError("; ".join(problems)) from None
