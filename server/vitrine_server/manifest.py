@@ -166,9 +166,7 @@ def load(folder: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(
-            f"{path}: {where}: {first['msg']}: run `make export` again."
-        ) from None
+        raise ManifestError(f"{path}: {where}: {first['msg']}: run `make export` again.") from None
     _verify(manifest, folder)
     return manifest
 
