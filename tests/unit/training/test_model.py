@@ -1,0 +1,135 @@
+"""DesignViT: shapes, determinism, files, and the readout against PyTorch's own pooling."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vitrine_training.model import DesignViT, DesignViTConfig, grid_averages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAIN = DesignViTConfig(image_size=64, dim=48, depth=2, heads=3, embedding=32, grid_dim=8)
+CONV = DesignViTConfig(
+    image_size=64,
+    dim=48,
+    depth=1,
+    heads=3,
+    embedding=32,
+    stem="conv",
+    conv_channels=(8, 16, 24),
+    conv_blocks=(1, 1, 2),
+    grid_dim=8,
+)
+
+
+@pytest.mark.parametrize("config", [PLAIN, CONV], ids=["patch", "conv"])
+def test_embeddings_are_unit_vectors_and_tokens_a_grid(config: DesignViTConfig) -> None:
+    model = DesignViT.from_seed(3, config)
+    x = torch.randn(5, 3, 64, 64)
+    embedding = model(x)
+    assert embedding.shape == (5, 32)
+    assert model.tokens(x).shape == (5, 16, 48)
+    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(5))
+    # a batch changes nobody's embedding
+    torch.testing.assert_close(model(x[2:3]), embedding[2:3], atol=1e-5, rtol=1e-4)
+
+
+def test_default_is_a_vit_tiny_that_serving_expects() -> None:
+    model = DesignViT.from_seed(0)
+    assert model.config.side == 14
+    assert not model.trained
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 256)
+    assert 5e6 < sum(p.numel() for p in model.parameters()) < 6.5e6
+
+
+def test_seed_alone_decides_the_weights() -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = DesignViT.from_seed(7, CONV).state_dict()
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(2)
+    second = DesignViT.from_seed(7, CONV).state_dict()
+    other = DesignViT.from_seed(8, CONV).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+@pytest.mark.parametrize("config", [PLAIN, CONV], ids=["patch", "conv"])
+def test_saved_model_loads_as_the_same_function(config: DesignViTConfig, tmp_path: Path) -> None:
+    model = DesignViT.from_seed(1, config)
+    model.trained = True
+    model.save(tmp_path)
+    loaded = DesignViT.load(tmp_path)
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(model(x), loaded(x))
+    assert loaded.trained
+    assert loaded.config == config
+    model.save(tmp_path / "half", half=True)
+    half = DesignViT.load(tmp_path / "half")
+    assert (half(x) * model(x)).sum(dim=1).min() > 0.999
+    assert half.head.weight.dtype == torch.float32
+
+
+def test_equal_models_have_equal_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        DesignViT.from_seed(0, PLAIN).save(tmp_path / name)
+    for file in ("model.safetensors", "config.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_load_refuses_what_is_not_its_own(tmp_path: Path) -> None:
+    DesignViT.from_seed(0, PLAIN).save(tmp_path)
+    path = tmp_path / "config.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"family": "resnet"}))
+    with pytest.raises(ValueError, match="family"):
+        DesignViT.load(tmp_path)
+    path.write_text(json.dumps(document | {"model": document["model"] | {"colour": 1}}))
+    with pytest.raises(ValueError, match="colour"):
+        DesignViT.load(tmp_path)
+    path.write_text(json.dumps(document | {"model": document["model"] | {"dim": 96}}))
+    with pytest.raises(ValueError, match="does not fit"):
+        DesignViT.load(tmp_path)
+
+
+def test_config_names_the_value_that_is_wrong() -> None:
+    with pytest.raises(ValueError, match="image_size 100"):
+        DesignViTConfig(image_size=100)
+    with pytest.raises(ValueError, match="heads 5"):
+        DesignViTConfig(heads=5)
+
+
+@pytest.mark.parametrize("side", [4, 7, 8, 10, 14])
+def test_grid_averages_equal_adaptive_pooling(side: int) -> None:
+    tokens = torch.randn(2, side * side, 6)
+    cells = torch.matmul(grid_averages(side, 4), tokens)
+    image = tokens.transpose(1, 2).reshape(2, 6, side, side)
+    expected = F.adaptive_avg_pool2d(image, 4).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(cells, expected)
+
+
+def test_white_pixels_become_zero_in_serving_layout() -> None:
+    model = DesignViT.from_seed(0, PLAIN)
+    pixels = torch.full((1, 64, 64, 3), 255, dtype=torch.uint8)
+    pixels[0, 5, 9, 1] = 0
+    x = model.normalise(pixels)
+    assert x.shape == (1, 3, 64, 64)
+    assert x[0, 1, 5, 9] == pytest.approx(-4.0)
+    assert x.abs().sum() == pytest.approx(4.0)
+
+
+def test_another_size_keeps_the_weights_and_interpolates_positions() -> None:
+    model = DesignViT.from_seed(0, PLAIN)
+    larger = model.at_size(128)
+    assert larger(torch.zeros(1, 3, 128, 128)).shape == (1, 32)
+    assert torch.equal(larger.head.weight, model.head.weight)
+    torch.testing.assert_close(larger.at_size(64).positions, model.positions, atol=0.03, rtol=0)
+    same = model.at_size(64)
+    torch.testing.assert_close(same.positions, model.positions)

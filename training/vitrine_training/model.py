@@ -1,0 +1,280 @@
+"""DesignViT: the compact image encoder that ships with Vitrine.
+
+A stem turns the image into a grid of tokens, transformer blocks let them look at each other, and
+the readout keeps the layout: beside the mean of all tokens it gives the head a 4×4 grid of local
+means. Every operation exports to ONNX as a plain convolution, matrix product or softmax.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+FAMILY = "design-vit"
+
+
+@dataclass(frozen=True)
+class DesignViTConfig:
+    """Shape of a DesignViT.
+
+    stem: "patch" is ViT's one linear patch projection; "conv" is a small residual network down to
+    the same stride of 16, whose three stages (strides 4, 8, 16) have `conv_channels` channels and
+    `conv_blocks` residual blocks each. grid: the readout averages tokens over grid×grid cells,
+    each projected to `grid_dim`. mean, std: per RGB channel, for pixels in 0..1; white paper
+    becomes zero, so that zero padding continues it.
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    dim: int = 192
+    depth: int = 12
+    heads: int = 3
+    embedding: int = 256
+    stem: Literal["patch", "conv"] = "patch"
+    conv_channels: tuple[int, int, int] = (48, 96, 192)
+    conv_blocks: tuple[int, int, int] = (1, 2, 2)
+    grid: int = 4
+    grid_dim: int = 48
+    mean: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+            )
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.stem == "conv" and self.patch_size != 16:
+            raise ValueError(f'stem "conv" has patch_size 16, not {self.patch_size}')
+
+    @property
+    def side(self) -> int:
+        """Tokens along one side of the image."""
+        return self.image_size // self.patch_size
+
+    @property
+    def pooling(self) -> str:
+        """Name of the readout, part of the fingerprint of the vector space."""
+        return f"mean+grid{self.grid}x{self.grid}"
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> DesignViTConfig:
+        """The inverse of `dataclasses.asdict` after JSON. Raises ValueError on unknown keys."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(document) - known):
+            raise ValueError(f"unknown keys in the model's config: {', '.join(unknown)}")
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in document.items()
+        }
+        return cls(**values)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: (B, N, D) → (B, N, D)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.projection = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, n, d = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(-1, n, 3, self.heads, d // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, n, d)
+        x = x + self.projection(mixed)
+        hidden: Tensor = self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        return x + hidden
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with batch norm (folded into them at export) around a shortcut."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(hidden + self.shortcut(x))
+
+
+class ConvStem(nn.Sequential):
+    """(B, 3, S, S) → (B, dim, S/16, S/16)."""
+
+    def __init__(self, config: DesignViTConfig) -> None:
+        first = config.conv_channels[0]
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, first // 2, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(first // 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(first // 2, first, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(first),
+            nn.ReLU(inplace=True),
+        ]
+        channels = first
+        for stage, (width, blocks) in enumerate(
+            zip(config.conv_channels, config.conv_blocks, strict=True)
+        ):
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                layers.append(ResidualBlock(channels, width, stride))
+                channels = width
+        layers.append(nn.Conv2d(channels, config.dim, 1))
+        super().__init__(*layers)
+
+
+class DesignViT(nn.Module):
+    """Image → embedding on the unit sphere.
+
+    trained: whether the weights come from training; an untrained model finds nothing useful.
+    """
+
+    averages: Tensor
+
+    def __init__(self, config: DesignViTConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or DesignViTConfig()
+        self.trained = False
+        self.stem: nn.Module
+        if config.stem == "conv":
+            self.stem = ConvStem(config)
+        else:
+            self.stem = nn.Conv2d(3, config.dim, config.patch_size, stride=config.patch_size)
+        self.positions = nn.Parameter(torch.zeros(1, config.side**2, config.dim))
+        self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.grid = nn.Linear(config.dim, config.grid_dim)
+        self.head = nn.Linear(config.dim + config.grid**2 * config.grid_dim, config.embedding)
+        averages = grid_averages(config.side, config.grid)
+        self.register_buffer("averages", averages, persistent=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @classmethod
+    def from_seed(cls, seed: int = 0, config: DesignViTConfig | None = None) -> DesignViT:
+        """An untrained model whose weights depend on `seed` and `config` alone; in eval mode."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(config).eval()
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Patch tokens of x, (B, 3, S, S) normalised → (B, N, dim), row by row from the top."""
+        x = self.stem(x).flatten(2).transpose(1, 2) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def readout(self, tokens: Tensor) -> Tensor:
+        """What the head sees: (B, N, dim) → (B, dim + grid² · grid_dim)."""
+        cells = torch.matmul(self.averages, self.grid(tokens))
+        return torch.cat([tokens.mean(dim=1), cells.flatten(1)], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, 3, S, S) float, normalised with the config's mean and std → (B, embedding), L2."""
+        return F.normalize(self.head(self.readout(self.tokens(x))), dim=1)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """`pixels` (B, S, S, 3) uint8, as served, → the float (B, 3, S, S) that `forward` takes."""
+        mean = torch.tensor(self.config.mean, device=pixels.device) * 255.0
+        std = torch.tensor(self.config.std, device=pixels.device) * 255.0
+        return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+
+    def at_size(self, image_size: int) -> DesignViT:
+        """A copy for another image size; position embeddings are interpolated (bicubic)."""
+        config = dataclasses.replace(self.config, image_size=image_size)
+        state = self.state_dict()
+        side, dim = self.config.side, self.config.dim
+        positions = state["positions"].float().reshape(1, side, side, dim).permute(0, 3, 1, 2)
+        resized = F.interpolate(positions, size=(config.side, config.side), mode="bicubic")
+        state["positions"] = resized.permute(0, 2, 3, 1).reshape(1, config.side**2, dim)
+        model = DesignViT.from_seed(0, config)
+        model.load_state_dict(state)
+        model.trained = self.trained
+        return model.to(self.positions.device).train(self.training)
+
+    def save(self, folder: Path, *, half: bool = False) -> None:
+        """Write config.json and model.safetensors (as FP16 if `half`) into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
+        if half:
+            state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        save_file({k: v.contiguous() for k, v in state.items()}, folder / WEIGHTS_FILE)
+        document = {
+            "family": FAMILY,
+            "trained": self.trained,
+            "model": dataclasses.asdict(self.config),
+        }
+        (folder / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> DesignViT:
+        """Read what `save` wrote: FP32, in eval mode.
+
+        Raises FileNotFoundError when a file is missing and ValueError when config.json describes
+        another kind of model or another shape than the weights have.
+        """
+        path = folder / CONFIG_FILE
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or document.get("family") != FAMILY:
+            raise ValueError(f'{path} does not describe a model of family "{FAMILY}"')
+        model = cls.from_seed(0, DesignViTConfig.from_dict(document["model"]))
+        state = load_file(folder / WEIGHTS_FILE)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"{folder / WEIGHTS_FILE} does not fit {path}: {error}") from None
+        model.trained = bool(document["trained"])
+        return model
+
+
+def grid_averages(side: int, grid: int) -> Tensor:
+    """The fixed matrix (grid², side²) float32 that averages side×side tokens over grid×grid cells.
+
+    The cells are those of adaptive average pooling (they overlap where side is no multiple of
+    grid), written as a matrix product because that exports for every size.
+    """
+    rows = torch.zeros(grid, side)
+    for cell in range(grid):
+        start, stop = cell * side // grid, math.ceil((cell + 1) * side / grid)
+        rows[cell, start:stop] = 1.0 / (stop - start)
+    return torch.einsum("ab,cd->acbd", rows, rows).reshape(grid * grid, side * side)
