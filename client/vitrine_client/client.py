@@ -1,0 +1,239 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from vitrine_client import flow, protocol
+from vitrine_client.models import Item, ItemResult
+from vitrine_client.retry import Retry, RetryBudget
+from vitrine_client.transport import DEFAULT_URL, build_request, http_options, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from vitrine_client.models import (
+        Collection,
+        Embeddings,
+        FieldType,
+        Image,
+        Metadata,
+        Query,
+        Readiness,
+        Record,
+        SearchResult,
+        Stored,
+        Vector,
+    )
+
+T = TypeVar("T")
+
+
+class Client:
+    """A Vitrine server, from threads. Close it, or use it in a `with` block.
+
+    An image is its encoded bytes or the path of a file. Every method raises VitrineError
+    (see `vitrine_client.errors`), ValueError for arguments that make no request, and OSError when
+    an image file cannot be read. timeout_s bounds each wait for the server, connect_timeout_s the
+    wait for a connection; see `Retry` for what is sent again.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 30.0,
+        connect_timeout_s: float = 5.0,
+        max_connections: int = 32,
+        retry: Retry | None = None,
+    ) -> None:
+        self._http = httpx.Client(
+            **http_options(
+                url,
+                timeout_s=timeout_s,
+                connect_timeout_s=connect_timeout_s,
+                max_connections=max_connections,
+            )
+        )
+        self._budget = RetryBudget(retry or Retry())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def list_collections(self) -> list[Collection]:
+        return self._send(protocol.list_collections())
+
+    def put_collection(
+        self,
+        name: str,
+        *,
+        index: str | None = None,
+        metric: str | None = None,
+        fields: Mapping[str, FieldType] | None = None,
+        target_recall: float | None = None,
+    ) -> Collection:
+        """Create a collection; the same settings again change nothing, others raise Conflict."""
+        return self._send(
+            protocol.put_collection(
+                name, index=index, metric=metric, fields=fields, target_recall=target_recall
+            )
+        )
+
+    def get_collection(self, name: str) -> Collection:
+        return self._send(protocol.get_collection(name))
+
+    def delete_collection(self, name: str) -> None:
+        """Delete a collection and every item in it."""
+        self._send(protocol.delete_collection(name))
+
+    def put_item(
+        self,
+        item_id: str,
+        *,
+        image: Image | None = None,
+        vector: Vector | None = None,
+        metadata: Metadata | None = None,
+        collection: str = "default",
+    ) -> Stored:
+        """Store or replace an item. On disk and visible to the next search when this returns."""
+        item = Item(id=item_id, image=image, vector=vector, metadata=metadata or {})
+        return self._send(protocol.put_item(item, collection=collection))
+
+    def put_items(self, items: Sequence[Item], *, collection: str = "default") -> list[ItemResult]:
+        """Store one batch; a bad item fails alone. Results in the order of the items."""
+        return self._run(flow.store(items, collection=collection, budget=self._budget))
+
+    def ingest(
+        self,
+        items: Iterable[Item],
+        *,
+        collection: str = "default",
+        workers: int = 4,
+        max_items: int = 32,
+        max_bytes: int = 8_000_000,
+    ) -> Iterator[ItemResult]:
+        """Store a stream of items in batches, `workers` of them on their way at a time.
+
+        Yields a result for each item, in the order in which the server finishes. Items are taken
+        from the stream as room appears; when the stream ends early, what is on its way is finished.
+        """
+
+        def send(batch: list[Item]) -> list[ItemResult]:
+            return self.put_items(batch, collection=collection)
+
+        pending: set[Future[list[ItemResult]]] = set()
+        with ThreadPoolExecutor(workers, thread_name_prefix="vitrine-ingest") as pool:
+            try:
+                for batch in flow.batches(items, max_items=max_items, max_bytes=max_bytes):
+                    pending.add(pool.submit(send, batch))
+                    # one batch more than workers waits, so that no worker does
+                    if len(pending) > workers:
+                        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            yield from future.result()
+                while pending:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield from future.result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def get_item(self, item_id: str, *, collection: str = "default") -> Record:
+        return self._send(protocol.get_item(item_id, collection=collection))
+
+    def get_image(self, item_id: str, *, collection: str = "default") -> bytes:
+        """The stored thumbnail, an encoded image."""
+        return self._send(protocol.get_image(item_id, collection=collection))
+
+    def delete_item(self, item_id: str, *, collection: str = "default") -> Stored:
+        return self._send(protocol.delete_item(item_id, collection=collection))
+
+    def search(
+        self,
+        *,
+        image: Image | None = None,
+        vector: Vector | None = None,
+        item_id: str | None = None,
+        queries: Sequence[Query] | None = None,
+        collection: str = "default",
+        k: int = 10,
+        offset: int = 0,
+        filter: Mapping[str, Any] | None = None,
+        group_by: str | None = None,
+        min_score: float | None = None,
+        with_metadata: bool = True,
+        with_vector: bool = False,
+    ) -> SearchResult:
+        """The k nearest items, best first, by one of image, vector (D,), item_id and queries.
+
+        `queries` are combined by their weights into one. `filter` is a JSON object over metadata
+        fields; `group_by` keeps the best item of each group.
+        """
+        return self._send(
+            protocol.search(
+                image=image,
+                vector=vector,
+                item_id=item_id,
+                queries=queries,
+                collection=collection,
+                k=k,
+                offset=offset,
+                filter=filter,
+                group_by=group_by,
+                min_score=min_score,
+                with_metadata=with_metadata,
+                with_vector=with_vector,
+            )
+        )
+
+    def embeddings(self, images: Sequence[Image], *, model: str | None = None) -> Embeddings:
+        """Vectors (N, D) float32 of N images, by the encoder in use."""
+        return self._send(protocol.embeddings(images, model=model))
+
+    def health(self) -> None:
+        """Raises unless the server is alive."""
+        self._send(protocol.health())
+
+    def ready(self) -> Readiness:
+        """Whether the server can answer searches, and why not."""
+        return self._send(protocol.ready())
+
+    def _send(self, call: protocol.Call[T]) -> T:
+        return self._run(flow.exchange(call, self._budget))
+
+    def _run(self, steps: flow.Flow[T]) -> T:
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, float):
+                    time.sleep(step)
+                    step = steps.send(None)
+                    continue
+                try:
+                    response = self._http.send(build_request(self._http, step))
+                except httpx.RequestError as error:
+                    step = steps.throw(translate(error, self._http.base_url))
+                else:
+                    step = steps.send(response)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result

@@ -1,0 +1,140 @@
+"""What goes in and what comes back. Answers are frozen pydantic models that ignore new fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vitrine_client.errors import ApiError
+
+# bytes are an encoded image (JPEG, PNG, WebP, …), a path is a file that holds one
+Image: TypeAlias = bytes | str | Path
+Vector: TypeAlias = Sequence[float] | NDArray[Any]
+Metadata: TypeAlias = Mapping[str, Any]
+FieldType: TypeAlias = Literal["keyword", "number", "date", "bool"]
+
+
+def read_image(image: Image) -> bytes:
+    """The encoded image itself. Raises OSError when the file cannot be read."""
+    return image if isinstance(image, bytes) else Path(image).read_bytes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """An item to store: an id with an image or a vector (D,), one of the two."""
+
+    id: str
+    image: Image | None = None
+    vector: Vector | None = None
+    metadata: Metadata = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.image is None) == (self.vector is None):
+            raise ValueError(f"item {self.id!r}: give one of image and vector")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One part of a combined query: an image, a vector (D,) or a stored item, with its weight."""
+
+    image: Image | None = None
+    vector: Vector | None = None
+    item_id: str | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if sum(part is not None for part in (self.image, self.vector, self.item_id)) != 1:
+            raise ValueError("a query holds one of image, vector and item_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemResult:
+    """What became of one item of a batch: its sequence number, or the error that refused it."""
+
+    id: str
+    sequence: int | None = None
+    error: ApiError | None = None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Stored(_Answer):
+    """A write that is on disk and visible to the next search."""
+
+    id: str
+    sequence: int
+
+
+class Record(_Answer):
+    """A stored item. created and updated are ISO 8601 in UTC."""
+
+    id: str
+    metadata: dict[str, Any]
+    group: str | None = None
+    created: str
+    updated: str
+    sequence: int
+
+
+class Hit(_Answer):
+    """A neighbour. score is the cosine for the default metric; higher is nearer."""
+
+    id: str
+    score: float
+    group: str | None = None
+    metadata: dict[str, Any] | None = None
+    vector: tuple[float, ...] | None = None
+
+
+class Encoder(_Answer):
+    """Which encoder made the vectors; equal fingerprints mean the same vector space."""
+
+    name: str
+    fingerprint: str
+
+
+class SearchResult(_Answer):
+    """Hits, best first. timings_ms: decode, queue, encode, search, hydrate on the server."""
+
+    hits: tuple[Hit, ...]
+    encoder: Encoder
+    snapshot: str
+    timings_ms: dict[str, float]
+
+
+class Collection(_Answer):
+    """A collection's settings and state; encoder and dimension come with `get_collection`."""
+
+    name: str
+    metric: str
+    fields: dict[str, str]
+    target_recall: float
+    index: str | dict[str, Any]
+    count: int
+    encoder: Encoder | None = None
+    dimension: int | None = None
+
+
+class Readiness(_Answer):
+    """Whether the server can answer, and what each of its checks says."""
+
+    ready: bool
+    checks: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embeddings:
+    """vectors: (N, D) float32, in the order of the input."""
+
+    model: str
+    vectors: NDArray[np.float32]
