@@ -14,7 +14,7 @@ from vitrine_client.retry import Retry, RetryBudget
 from vitrine_client.transport import DEFAULT_URL, build_request, http_options, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -129,33 +129,42 @@ class Client:
         workers: int = 4,
         max_items: int = 32,
         max_bytes: int = 8_000_000,
-    ) -> Iterator[ItemResult]:
+    ) -> Generator[ItemResult, None, None]:
         """Store a stream of items in batches, `workers` of them on their way at a time.
 
         Yields a result for each item, in the order in which the server finishes. Items are taken
-        from the stream as room appears; when the stream ends early, what is on its way is finished.
+        from the stream as room appears. After an error no further batch is sent, the results of
+        what is on its way are yielded, and the error is raised.
         """
 
         def send(batch: list[Item]) -> list[ItemResult]:
             return self.put_items(batch, collection=collection)
 
+        stream = flow.batches(items, max_items=max_items, max_bytes=max_bytes)
         pending: set[Future[list[ItemResult]]] = set()
+        failure: BaseException | None = None
         with ThreadPoolExecutor(workers, thread_name_prefix="vitrine-ingest") as pool:
             try:
-                for batch in flow.batches(items, max_items=max_items, max_bytes=max_bytes):
-                    pending.add(pool.submit(send, batch))
+                while True:
                     # one batch more than workers waits, so that no worker does
-                    if len(pending) > workers:
-                        done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                        for future in done:
-                            yield from future.result()
-                while pending:
+                    while (
+                        failure is None
+                        and len(pending) <= workers
+                        and (batch := next(stream, None))
+                    ):
+                        pending.add(pool.submit(send, batch))
+                    if not pending:
+                        break
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
-                        yield from future.result()
+                        failure = future.exception() or failure
+                        if future.exception() is None:
+                            yield from future.result()
             finally:
                 for future in pending:
                     future.cancel()
+        if failure is not None:
+            raise failure
 
     def get_item(self, item_id: str, *, collection: str = "default") -> Record:
         return self._send(protocol.get_item(item_id, collection=collection))

@@ -269,7 +269,11 @@ class FakeVitrine:
     def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
         rows = [encode(base64.b64decode(uri.split(",", 1)[1])) for uri in body["input"]]
         data = [
-            {"object": "embedding", "index": at, "embedding": base64.b64encode(row).decode()}
+            {
+                "object": "embedding",
+                "index": at,
+                "embedding": base64.b64encode(row.tobytes()).decode(),
+            }
             for at, row in enumerate(rows)
         ]
         # out of order on purpose: OpenAI's shape promises an index, not an order

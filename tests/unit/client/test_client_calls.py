@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
 
-from vitrine_client import AsyncClient, Client, Item, Query, errors
+from vitrine_client import AsyncClient, Client, Item, ItemResult, Query, errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fake_server import FakeVitrine
 
-    Draw = Callable[[int], bytes]
+Draw: TypeAlias = Callable[[int], bytes]
 
 ODD_IDS = [
     "a/b/c.png",
@@ -248,7 +249,7 @@ async def test_both_clients_answer_alike(url: str, draw: Draw, tmp_path: Path) -
 
 
 async def test_the_asynchronous_ingest(url: str, fake: FakeVitrine, draw: Draw) -> None:
-    seen = []
+    seen: list[ItemResult] = []
     async with AsyncClient(url) as client:
         items = (Item(id=str(at), image=draw(at) if at else b"bad") for at in range(50))
         await client.ingest(items, seen.append, workers=3, max_items=4)

@@ -1,0 +1,3 @@
+from vitrine_client.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""How answers look on a terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from vitrine_client.ingest import Outcome
+    from vitrine_client.models import Collection, Hit, Readiness, SearchResult
+
+# ids are not cut in a pipe, where nobody can make the window wider
+PIPE_WIDTH = 250
+
+
+def console(*, stderr: bool = False) -> Console:
+    screen = Console(stderr=stderr, highlight=False)
+    if not screen.is_terminal:
+        screen.width = PIPE_WIDTH
+    return screen
+
+
+def plain(value: object) -> Text:
+    """Text of the server or of a file name: without markup, control characters made visible."""
+    text = str(value)
+    return Text(
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )
+
+
+def hits(result: SearchResult) -> Table:
+    table = _table("#", "score", "id", "group", "metadata")
+    table.columns[0].justify = table.columns[1].justify = "right"
+    for rank, hit in enumerate(result.hits, start=1):
+        table.add_row(
+            str(rank), f"{hit.score:.4f}", plain(hit.id), plain(hit.group or ""), _fields(hit)
+        )
+    return table
+
+
+def collections(found: Sequence[Collection]) -> Table:
+    table = _table("collection", "items", "metric", "fields")
+    table.columns[1].justify = "right"
+    for entry in found:
+        fields = ", ".join(f"{name}: {kind}" for name, kind in entry.fields.items())
+        table.add_row(plain(entry.name), f"{entry.count:,}", plain(entry.metric), plain(fields))
+    return table
+
+
+def checks(readiness: Readiness) -> Table:
+    table = _table("check", "state")
+    for name, state in readiness.checks.items():
+        table.add_row(plain(name), plain(_state(state)))
+    return table
+
+
+def refusals(refused: Iterable[tuple[str, str]]) -> Table:
+    table = _table("not stored", "reason")
+    for name, reason in sorted(refused):
+        table.add_row(plain(name), plain(reason))
+    return table
+
+
+def as_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+class IngestBar:
+    """A progress bar with images a second. Shows nothing where there is no terminal."""
+
+    def __init__(self, screen: Console, *, total: int) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=screen,
+            disable=not screen.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=total, rate="", note="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def advanced(self, outcome: Outcome) -> None:
+        refused = f"{len(outcome.refused):,} refused" if outcome.refused else ""
+        self._progress.update(self._task, completed=outcome.done, rate=rate(outcome), note=refused)
+
+
+def rate(outcome: Outcome) -> str:
+    return f"{outcome.stored / outcome.seconds:.1f} images/s" if outcome.seconds > 0 else ""
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _fields(hit: Hit) -> Text:
+    pairs = ((key, value) for key, value in (hit.metadata or {}).items() if key != "group")
+    return plain(", ".join(f"{key}: {value}" for key, value in pairs))
+
+
+def _state(state: object) -> str:
+    if isinstance(state, dict):
+        return ", ".join(f"{key}: {_state(value)}" for key, value in state.items())
+    return (
+        {True: "ok", False: "failed"}.get(state, str(state))
+        if isinstance(state, bool)
+        else str(state)
+    )
