@@ -1,0 +1,198 @@
+"""Metadata fields as columns beside the vectors: filters become masks, groups become keys.
+
+Columns only grow, with one writer; a reader passes the number of rows that its state has and needs
+no lock.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from vitrine_server import filters
+from vitrine_server.index.growing import Growing
+from vitrine_server.records import date_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from vitrine_server.records import FieldType, JsonValue
+
+_COMPARE: dict[str, Callable[[NDArray[np.float64], float], NDArray[np.bool_]]] = {
+    "lt": np.less,
+    "lte": np.less_equal,
+    "gt": np.greater,
+    "gte": np.greater_equal,
+}
+_COMPARE_TEXT: dict[str, Callable[[str, str], bool]] = {
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+}
+
+NO_KEY = -1
+
+
+class Column(Protocol):
+    def append(self, value: JsonValue) -> None:
+        """Add the value of the next row; None when it has none."""
+
+    def one_of(self, values: tuple[filters.Scalar, ...], count: int) -> NDArray[np.bool_]:
+        """Mask (count,) of the rows that hold one of the values."""
+
+    def within(self, bounds: tuple[tuple[str, float | str], ...], count: int) -> NDArray[np.bool_]:
+        """Mask (count,) of the rows that hold a value within all bounds."""
+
+    def keys(self, count: int) -> NDArray[np.int64]:
+        """Group keys (count,) int64: equal for equal values, NO_KEY for none."""
+
+
+def new_column(kind: FieldType | None) -> Column:
+    """An empty column of a declared type, or one that takes any plain value."""
+    return DictionaryColumn() if kind in {None, "keyword"} else NumberColumn()
+
+
+class NumberColumn:
+    """Numbers, dates (microseconds since 1970) or bools (0 and 1) as float64; NaN is "no value"."""
+
+    def __init__(self) -> None:
+        self._values: Growing[np.float64] = Growing(np.float64)
+
+    def append(self, value: JsonValue) -> None:
+        if isinstance(value, str):
+            number = date_number(value)
+        elif isinstance(value, (int, float)):
+            number = float(value)
+        else:
+            number = np.nan
+        self._values.append(number)
+
+    def one_of(self, values: tuple[filters.Scalar, ...], count: int) -> NDArray[np.bool_]:
+        held = self._values.view(count)
+        numbers = [float(value) for value in values if value is not None]
+        mask = np.isin(held, numbers)
+        return mask | np.isnan(held) if None in values else mask
+
+    def within(self, bounds: tuple[tuple[str, float | str], ...], count: int) -> NDArray[np.bool_]:
+        held = self._values.view(count)
+        mask = np.ones(count, np.bool_)
+        for name, limit in bounds:
+            mask &= _COMPARE[name](held, float(limit))
+        return mask
+
+    def keys(self, count: int) -> NDArray[np.int64]:
+        held = self._values.view(count)
+        # + 0.0 makes one key of 0.0 and -0.0
+        return np.where(np.isnan(held), NO_KEY, (held + 0.0).view(np.int64))
+
+
+class DictionaryColumn:
+    """Strings, numbers, bools, or lists of them, one code for each distinct value.
+
+    Code 0 is "no value". A condition is decided once for each distinct value, then looked up.
+    """
+
+    def __init__(self) -> None:
+        self._codes: Growing[np.int32] = Growing(np.int32)
+        self._code_of: dict[tuple[tuple[bool, filters.Scalar], ...], int] = {(): 0}
+        self._entries = 1
+        # which codes hold a plain value; and the values in order of arrival, for ranges
+        self._holders: dict[tuple[bool, filters.Scalar], list[int]] = {}
+        self._texts: list[tuple[str, int]] = []
+        self._numbers: Growing[np.float64] = Growing(np.float64)
+        self._number_codes: Growing[np.int32] = Growing(np.int32)
+
+    def append(self, value: JsonValue) -> None:
+        values = value if isinstance(value, list) else [value]
+        entry = tuple(
+            _key(element)
+            for element in values
+            if element is not None and not isinstance(element, (list, dict))
+        )
+        code = self._code_of.get(entry)
+        if code is None:
+            code = self._entries
+            self._add_entry(entry, code)
+        self._codes.append(code)
+
+    def _add_entry(self, entry: tuple[tuple[bool, filters.Scalar], ...], code: int) -> None:
+        self._entries += 1
+        for is_bool, value in entry:
+            self._holders.setdefault((is_bool, value), []).append(code)
+            if isinstance(value, str):
+                self._texts.append((value, code))
+            elif not is_bool and isinstance(value, (int, float)):
+                # codes first: a reader takes as many codes as there are numbers
+                self._number_codes.append(code)
+                self._numbers.append(float(value))
+        self._code_of[entry] = code
+
+    def one_of(self, values: tuple[filters.Scalar, ...], count: int) -> NDArray[np.bool_]:
+        table = self._table()
+        for value in values:
+            if value is None:
+                table[0] = True
+            else:
+                self._set(table, self._holders.get(_key(value), []))
+        return table[self._codes.view(count)]
+
+    def within(self, bounds: tuple[tuple[str, float | str], ...], count: int) -> NDArray[np.bool_]:
+        table = self._table()
+        if isinstance(bounds[0][1], str):
+            limits = [(_COMPARE_TEXT[name], str(limit)) for name, limit in bounds]
+            matching = [
+                code
+                for text, code in self._texts[: len(self._texts)]
+                if all(compare(text, limit) for compare, limit in limits)
+            ]
+            self._set(table, matching)
+        else:
+            size = len(self._numbers)
+            mask = np.ones(size, np.bool_)
+            for name, limit in bounds:
+                mask &= _COMPARE[name](self._numbers.view(size), float(limit))
+            codes = self._number_codes.view(size)[mask]
+            table[codes[codes < len(table)]] = True
+        return table[self._codes.view(count)]
+
+    def keys(self, count: int) -> NDArray[np.int64]:
+        codes = self._codes.view(count).astype(np.int64)
+        return np.where(codes == 0, NO_KEY, codes)
+
+    def _table(self) -> NDArray[np.bool_]:
+        return np.zeros(self._entries, np.bool_)
+
+    @staticmethod
+    def _set(table: NDArray[np.bool_], codes: list[int]) -> None:
+        # an entry may be added by the writer after the table was sized: no row of ours has it
+        table[[code for code in codes if code < len(table)]] = True
+
+
+def _key(value: filters.Scalar) -> tuple[bool, filters.Scalar]:
+    # Python holds True equal to 1; JSON does not
+    return isinstance(value, bool), value
+
+
+def evaluate(
+    filter: filters.Filter, columns: Mapping[str, Column], count: int
+) -> NDArray[np.bool_]:
+    """Mask (count,) of the rows that the filter accepts. Every field must have its column."""
+    if isinstance(filter, filters.OneOf):
+        return columns[filter.field].one_of(filter.values, count)
+    if isinstance(filter, filters.Range):
+        return columns[filter.field].within(filter.bounds, count)
+    if isinstance(filter, filters.Not):
+        return ~evaluate(filter.part, columns, count)
+    every = isinstance(filter, filters.All)
+    mask = np.full(count, every)
+    for part in filter.parts:
+        if every:
+            mask &= evaluate(part, columns, count)
+        else:
+            mask |= evaluate(part, columns, count)
+    return mask

@@ -1,0 +1,95 @@
+"""Exact search over a matrix, by the kernel that is fastest for the shape of the question.
+
+Measured on one core at 200,000 x 256 (ms): a whole scan 18; 10 % of the rows by selector 4.5, by
+index 2.9; 16 queries one by one 290, as a matrix product 75.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vitrine_server.index import faiss_api
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vitrine_server.index.faiss_api import Metric
+    from vitrine_server.index.selection import Selection
+
+_GEMM_QUERIES = 4
+_GEMM_ROWS = 8192
+
+
+def search(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    selection: Selection | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Neighbours of queries (B, D) among vectors (N, D): scores and rows, (B, min(k, N)).
+
+    Best first, ties by row. Missing neighbours have row -1 and score -inf.
+    """
+    k = min(k, len(vectors) if selection is None else selection.count)
+    if k == 0:
+        return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    if selection is not None and (2 * selection.count < len(vectors) or metric == "l1"):
+        return _search_rows(queries, vectors, k, metric, selection.rows)
+    if (
+        selection is None
+        and len(queries) >= _GEMM_QUERIES
+        and metric in {"cosine", "inner_product"}
+    ):
+        return _search_blocks(queries, vectors, k)
+    bits = None if selection is None else selection.bits
+    return ordered(*faiss_api.nearest(queries, vectors, k, metric, bits))
+
+
+def top(
+    scores: NDArray[np.float32], rows: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best of candidates (B, M), best first, ties by row."""
+    if scores.shape[1] > k:
+        best = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, -k:]
+        scores = np.take_along_axis(scores, best, axis=1)
+        rows = np.take_along_axis(rows, best, axis=1)
+    return ordered(scores, rows)
+
+
+def ordered(
+    scores: NDArray[np.float32], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Candidates (B, M) sorted by falling score, ties by row."""
+    order = np.lexsort((rows, -scores), axis=1)
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _search_rows(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    rows: NDArray[np.int64],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    scores = np.stack([faiss_api.scores_of(query, vectors, rows, metric) for query in queries])
+    return top(scores, np.broadcast_to(rows, scores.shape), k)
+
+
+def _search_blocks(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    best_scores = np.empty((len(queries), 0), np.float32)
+    best_rows = np.empty((len(queries), 0), np.int64)
+    for start in range(0, len(vectors), _GEMM_ROWS):
+        scores = queries @ vectors[start : start + _GEMM_ROWS].T
+        rows = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
+        scores, rows = top(scores, rows, k)
+        best_scores, best_rows = top(
+            np.concatenate([best_scores, scores], axis=1),
+            np.concatenate([best_rows, rows], axis=1),
+            k,
+        )
+    return best_scores, best_rows

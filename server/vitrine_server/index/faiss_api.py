@@ -1,0 +1,121 @@
+"""The one module that imports faiss: typed functions over plain NumPy arrays.
+
+Scores are "larger is better" for every metric: the inner product, or the negative Euclidean or
+Manhattan distance. Rows are positions in the searched matrix.
+
+Each thread that calls in here runs FAISS on one core (an OpenMP thread count belongs to the calling
+thread): concurrency comes from the callers, and a search never waits for a team of threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Metric: TypeAlias = Literal["cosine", "inner_product", "l2", "l1"]
+
+# not an import statement: the type stubs inside the wheel are wrong about half of what is used here
+faiss: Any = importlib.import_module("faiss")
+
+# FAISS leaves its exact sequential kernel for a BLAS one (which cancels digits under L2) at 20.
+_QUERIES_PER_CALL = 16
+
+_thread = threading.local()
+
+
+def use_one_core() -> None:
+    """Run FAISS on one core in the calling thread."""
+    if not getattr(_thread, "limited", False):
+        faiss.omp_set_num_threads(1)
+        _thread.limited = True
+
+
+def nearest(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    bits: NDArray[np.uint8] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Exact neighbours of queries (B, D) among vectors (N, D): scores and rows, (B, k), best first.
+
+    bits: (ceil(N / 8),) packed little-endian; only rows whose bit is set are searched.
+    Missing neighbours have row -1 and score -inf.
+    """
+    use_one_core()
+    count = len(queries)
+    scores = np.empty((count, k), np.float32)
+    rows = np.empty((count, k), np.int64)
+    selector = None if bits is None else faiss.IDSelectorBitmap(bits)
+    for start in range(0, count, _QUERIES_PER_CALL):
+        part = slice(start, start + _QUERIES_PER_CALL)
+        _nearest(queries[part], vectors, k, metric, selector, scores[part], rows[part])
+    return _larger_is_better(scores, metric, rows), rows
+
+
+def scores_of(
+    query: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    metric: Metric,
+) -> NDArray[np.float32]:
+    """Scores (M,) of the named rows (M,) of vectors (N, D) against one query (D,)."""
+    use_one_core()
+    scores = np.empty(len(rows), np.float32)
+    arguments = (
+        faiss.swig_ptr(scores),
+        faiss.swig_ptr(query),
+        faiss.swig_ptr(vectors),
+        faiss.swig_ptr(rows),
+        vectors.shape[1],
+        1,
+        len(rows),
+    )
+    if metric == "l1":
+        distances: NDArray[np.float32] = np.abs(vectors[rows] - query).sum(axis=1)
+        return -distances
+    if metric == "l2":
+        faiss.fvec_L2sqr_by_idx(*arguments)
+    else:
+        faiss.fvec_inner_products_by_idx(*arguments)
+    return _larger_is_better(scores, metric)
+
+
+def _nearest(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    selector: Any,
+    scores: NDArray[np.float32],
+    rows: NDArray[np.int64],
+) -> None:
+    shape = (vectors.shape[1], len(queries), len(vectors))
+    x, y = faiss.swig_ptr(queries), faiss.swig_ptr(vectors)
+    out = (faiss.swig_ptr(scores), faiss.swig_ptr(rows))
+    if metric == "l1":
+        if selector is not None:
+            raise ValueError("FAISS has no selector for L1: gather the rows first")
+        faiss.knn_extra_metrics(x, y, *shape, faiss.METRIC_L1, 0.0, k, *out)
+    elif metric == "l2":
+        faiss.knn_L2sqr(x, y, *shape, k, *out, None, selector)
+    else:
+        faiss.knn_inner_product(x, y, *shape, k, *out, selector)
+
+
+def _larger_is_better(
+    scores: NDArray[np.float32], metric: Metric, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    if metric == "l2":
+        scores = -np.sqrt(np.maximum(scores, 0, out=scores), out=scores)
+    elif metric == "l1":
+        scores = -scores
+    if rows is not None:
+        scores[rows < 0] = -np.inf
+    return scores

@@ -1,0 +1,298 @@
+"""What a collection takes and gives: items, hits, settings, and the checks at its door."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from vitrine_server.errors import Invalid, InvalidVector, TooLarge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vitrine_server.index.faiss_api import Metric
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+Metadata: TypeAlias = dict[str, JsonValue]
+
+FieldType = Literal["keyword", "number", "date", "bool"]
+IndexFamily = Literal["auto", "exact"]
+
+GROUP = "group"
+RESERVED_FIELDS = (GROUP, "not", "any")
+MAX_ID_BYTES = 512
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_DEPTH = 8
+MAX_MAGNITUDE = 1e12
+MIN_NORM = 1e-30
+
+FieldName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderIdentity:
+    """The vector space that a collection's vectors belong to."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+
+
+class CollectionSettings(BaseModel):
+    """What a collection is created with; it does not change afterwards.
+
+    fields: metadata fields with a type, checked at ingest and fast to filter on. Other metadata
+    fields can be filtered on as well; their type is that of their values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: IndexFamily = "auto"
+    metric: Literal["cosine", "inner_product", "l2", "l1"] = "cosine"
+    fields: dict[FieldName, FieldType] = Field(default_factory=dict, max_length=64)
+    target_recall: float = Field(0.95, gt=0, le=1)
+
+    @field_validator("fields")
+    @classmethod
+    def _not_reserved(cls, fields: dict[str, FieldType]) -> dict[str, FieldType]:
+        for name in fields:
+            if name in RESERVED_FIELDS:
+                raise ValueError(f"{name!r} is reserved")
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item to store. vector: (D,) float32. `metadata["group"]` is the item's group."""
+
+    id: str
+    vector: NDArray[np.float32]
+    metadata: Metadata
+    thumbnail: bytes | None = None
+    image_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored item. created and updated: ISO 8601, UTC. sequence: number of its last write."""
+
+    id: str
+    metadata: Metadata
+    group: str | None
+    created: str
+    updated: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An answer to a search. score: larger is better (cosine, inner product, negative distance)."""
+
+    id: str
+    score: float
+    group: str | None
+    metadata: Metadata | None
+    vector: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """One question. vector: (D,) float32.
+
+    group_by: "group" or any metadata field: one hit, the best, for each of its values; an item
+    without a value is a group of its own. min_score: hits below it are left out.
+    """
+
+    vector: NDArray[np.float32]
+    k: int
+    offset: int = 0
+    filter: dict[str, JsonValue] | None = None
+    group_by: str | None = None
+    min_score: float | None = None
+    with_metadata: bool = True
+    with_vector: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hits, best first. snapshot: name of the state searched. The times are of the whole batch."""
+
+    hits: tuple[Hit, ...]
+    snapshot: str
+    search_s: float
+    hydrate_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    name: str
+    settings: CollectionSettings
+    encoder: EncoderIdentity
+    count: int
+    sequence: int
+    snapshot: str
+    index: dict[str, JsonValue]
+    read_only: bool
+
+
+def group_of(metadata: Metadata) -> str | None:
+    """The item's group, None when it has none."""
+    group = metadata.get(GROUP)
+    return group if isinstance(group, str) else None
+
+
+def iso_time(microseconds: int) -> str:
+    """Microseconds since 1970 UTC as "2026-11-21T09:30:00.000000Z"."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+
+
+def date_number(text: str) -> float:
+    """An ISO 8601 date (midnight UTC) or date and time as microseconds since 1970 UTC.
+
+    A time without an offset is UTC. Raises ValueError.
+    """
+    moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    elapsed = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return float((elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds)
+
+
+def check_id(item_id: str) -> None:
+    """Raise Invalid unless the id is 1 to 512 bytes of UTF-8 without control characters."""
+    accepted = f"1 to {MAX_ID_BYTES} bytes of UTF-8 without control characters"
+    try:
+        size = len(item_id.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 1 <= size <= MAX_ID_BYTES or any(unicodedata.category(c) == "Cc" for c in item_id):
+        raise Invalid(
+            f"{item_id[:128]!r} cannot be an item id.",
+            code="invalid_id",
+            field="id",
+            accepted=accepted,
+        )
+
+
+def check_vector(
+    vector: NDArray[np.float32], dimension: int, metric: Metric, *, field: str = "vector"
+) -> NDArray[np.float32]:
+    """The vector as it is stored and compared: (D,) float32, of length 1 for cosine.
+
+    Raises InvalidVector for another shape, NaN, infinity, or a zero vector under cosine.
+    """
+    accepted = f"{dimension} finite numbers" + (", not all 0" if metric == "cosine" else "")
+    if vector.shape != (dimension,):
+        found = f"has {vector.size} values" if vector.ndim == 1 else f"has shape {vector.shape}"
+        raise InvalidVector(
+            f"The vector {found}; this collection holds vectors of {dimension}.",
+            field=field,
+            accepted=accepted,
+        )
+    wide = vector.astype(np.float64)
+    if not np.isfinite(wide).all():
+        raise InvalidVector("The vector holds NaN or infinity.", field=field, accepted=accepted)
+    if metric != "cosine":
+        if np.abs(wide).max() > MAX_MAGNITUDE:
+            raise InvalidVector(
+                f"The vector holds a value beyond ±{MAX_MAGNITUDE:g}.",
+                field=field,
+                accepted=f"{dimension} numbers within ±{MAX_MAGNITUDE:g}",
+            )
+        return np.ascontiguousarray(vector, np.float32)
+    norm = float(np.linalg.norm(wide))
+    if norm < MIN_NORM:
+        raise InvalidVector(
+            "The vector is zero, and a zero vector has no cosine.", field=field, accepted=accepted
+        )
+    return (wide / norm).astype(np.float32)
+
+
+def check_metadata(metadata: Metadata, fields: dict[str, FieldType]) -> bytes:
+    """The metadata as JSON bytes. Raises Invalid or TooLarge naming `metadata.<field>`."""
+    if not isinstance(metadata, dict):
+        raise Invalid("Metadata is not an object.", field="metadata", accepted="a JSON object")
+    _check_plain(metadata, "metadata", MAX_METADATA_DEPTH)
+    try:
+        text = orjson.dumps(metadata)
+    except TypeError as error:
+        raise Invalid(
+            f"Metadata is not JSON: {error}.",
+            field="metadata",
+            accepted="a JSON object with integers of at most 64 bits and valid Unicode",
+        ) from None
+    if len(text) > MAX_METADATA_BYTES:
+        raise TooLarge(
+            f"The metadata takes {len(text)} bytes as JSON.",
+            code="metadata_too_large",
+            field="metadata",
+            accepted=f"at most {MAX_METADATA_BYTES} bytes",
+        )
+    group = metadata.get(GROUP)
+    if group is not None and not (isinstance(group, str) and 0 < len(group.encode()) <= 512):
+        raise _wrong_value(GROUP, group, "a string of 1 to 512 bytes")
+    for name, kind in fields.items():
+        if metadata.get(name) is not None:
+            _check_field(name, metadata[name], kind)
+    return text
+
+
+def _check_plain(value: JsonValue, where: str, depth: int) -> None:
+    """Refuse what JSON cannot carry or what nests too deeply."""
+    if isinstance(value, float) and not np.isfinite(value):
+        raise Invalid(f"{where} is {value}.", field=where, accepted="a finite number")
+    if not isinstance(value, (dict, list)):
+        return
+    if depth == 0:
+        raise Invalid(
+            f"{where} nests too deeply.",
+            field=where,
+            accepted=f"at most {MAX_METADATA_DEPTH} levels of objects and lists",
+        )
+    if isinstance(value, list):
+        for element in value:
+            _check_plain(element, where, depth - 1)
+        return
+    for name, element in value.items():
+        if not isinstance(name, str):
+            raise Invalid(f"{where} has a key {name!r}.", field=where, accepted="string keys")
+        _check_plain(element, f"{where}.{name[:128]}", depth - 1)
+
+
+def _check_field(name: str, value: JsonValue, kind: FieldType) -> None:
+    if kind == "keyword":
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(element, str) for element in values):
+            raise _wrong_value(name, value, "a string or a list of strings")
+    elif kind == "number":
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise _wrong_value(name, value, "a number")
+    elif kind == "bool":
+        if not isinstance(value, bool):
+            raise _wrong_value(name, value, "true or false")
+    else:
+        accepted = 'an ISO 8601 date such as "2024-01-31" or "2024-01-31T09:30:00Z"'
+        if not isinstance(value, str):
+            raise _wrong_value(name, value, accepted)
+        try:
+            date_number(value)
+        except ValueError:
+            raise _wrong_value(name, value, accepted) from None
+
+
+def _wrong_value(name: str, value: JsonValue, accepted: str) -> Invalid:
+    shown = repr(value)
+    return Invalid(
+        f"metadata.{name} is {shown if len(shown) <= 80 else shown[:77] + '...'}.",
+        code="invalid_metadata",
+        field=f"metadata.{name}",
+        accepted=accepted,
+    )

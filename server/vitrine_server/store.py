@@ -1,0 +1,350 @@
+"""SQLite: records, vectors, sequence numbers. The truth that every index is derived from.
+
+One thread writes, through one `Store`; any number of threads read, each through a connection of
+its own, and never wait for the writer (write-ahead log). `commit` returns after the log is on disk
+(synchronous=FULL). Each write has a sequence number; an item's label is the number of the write
+that made it, so an update gives a new label and a label never changes its meaning.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import orjson
+
+from vitrine_server.errors import StorageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from vitrine_server.records import Metadata
+
+SCHEMA_VERSION = 1
+FILE_NAME = "store.db"
+
+_PAGE_BYTES = 8192
+_MAX_VARIABLES = 500
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+    label INTEGER PRIMARY KEY,      -- sequence number of the write that made this version
+    id TEXT NOT NULL UNIQUE,
+    metadata BLOB NOT NULL,         -- JSON
+    created INTEGER NOT NULL,       -- microseconds since 1970 UTC
+    updated INTEGER NOT NULL,
+    image_sha256 TEXT
+);
+CREATE TABLE vectors (
+    label INTEGER PRIMARY KEY,
+    vector BLOB NOT NULL,           -- float32, little-endian, as compared (length 1 for cosine)
+    crc INTEGER NOT NULL            -- CRC-32 of the blob: SQLite has no checksums of its own
+);
+CREATE TABLE thumbnails (label INTEGER PRIMARY KEY, image BLOB NOT NULL);
+CREATE TABLE removed (              -- which label a delete or update took away, for replay
+    sequence INTEGER PRIMARY KEY,
+    label INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Store an item, or replace the one with this id. metadata: JSON bytes."""
+
+    id: str
+    vector: NDArray[np.float32]
+    metadata: bytes
+    thumbnail: bytes | None
+    image_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    id: str
+
+
+Write: TypeAlias = "Put | Delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A stored version of an item, without its vector. Times: microseconds since 1970 UTC."""
+
+    label: int
+    id: str
+    metadata_json: bytes
+    created: int
+    updated: int
+
+    @property
+    def metadata(self) -> Metadata:
+        value: Metadata = orjson.loads(self.metadata_json)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one write did. label: of the new version (Put); removed: the version it took away."""
+
+    label: int | None
+    removed: Row | None
+
+
+class DamagedStore(Exception):
+    """The file cannot be trusted; the message is one sentence that says what was found."""
+
+
+class Store:
+    """The writer's side, and the pool of readers. `write` and `commit` belong to one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing store. Raises DamagedStore."""
+        self.path = path
+        self._readers: deque[sqlite3.Connection] = deque()
+        self._closed = False
+        try:
+            self._writer = _connect(path)
+            self._check_schema()
+            # opening replays the log; what was committed before is on disk from here on
+            self._sequence = self._committed = int(self.meta("sequence"))
+        except sqlite3.Error as error:
+            raise DamagedStore(f"{path} cannot be opened: {error}.") from error
+
+    @classmethod
+    def create(cls, path: Path, meta: Mapping[str, str]) -> Store:
+        """A new, empty store at a path where there is none."""
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            rows = [*meta.items(), ("sequence", "0")]
+            connection.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        finally:
+            connection.close()
+        return cls(path)
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last write that was executed."""
+        return self._sequence
+
+    def meta(self, key: str) -> str:
+        row = self._writer.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise DamagedStore(f"{self.path} has no {key!r} in its table meta.")
+        return str(row[0])
+
+    # Writing: one thread
+
+    def write(self, writes: Sequence[Write]) -> list[Written]:
+        """Begin a transaction and execute the writes in order. `commit` or `rollback` must follow.
+
+        Raises StorageFailed when the disk refuses; the transaction is then rolled back.
+        """
+        self._committed = self._sequence
+        now = time.time_ns() // 1000
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            written = [
+                self._put(write, now) if isinstance(write, Put) else self._delete(write.id)
+                for write in writes
+            ]
+            self._writer.execute(
+                "UPDATE meta SET value = ? WHERE key = 'sequence'", (str(self._sequence),)
+            )
+        except BaseException as error:
+            self.rollback()
+            if isinstance(error, sqlite3.Error):
+                raise _storage_failed(error) from error
+            raise
+        return written
+
+    def commit(self) -> None:
+        """Make the transaction durable. Raises StorageFailed; the writes then never happened, or
+        (after a failed fsync, which nobody may retry) nobody can tell until the next start.
+        """
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self.rollback()
+            raise _storage_failed(error) from error
+
+    def rollback(self) -> None:
+        self._sequence = self._committed
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+
+    def _put(self, put: Put, now: int) -> Written:
+        removed = self._remove(put.id)
+        self._sequence += 1
+        label = self._sequence
+        vector = put.vector.astype("<f4", copy=False).tobytes()
+        self._writer.execute(
+            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                label,
+                put.id,
+                put.metadata,
+                now if removed is None else removed.created,
+                now,
+                put.image_sha256,
+            ),
+        )
+        self._writer.execute(
+            "INSERT INTO vectors VALUES (?, ?, ?)", (label, vector, zlib.crc32(vector))
+        )
+        if put.thumbnail is not None:
+            self._writer.execute("INSERT INTO thumbnails VALUES (?, ?)", (label, put.thumbnail))
+        if removed is not None:
+            self._log_removal(removed)
+        return Written(label, removed)
+
+    def _delete(self, item_id: str) -> Written:
+        removed = self._remove(item_id)
+        if removed is not None:
+            self._sequence += 1
+            self._log_removal(removed)
+        return Written(None, removed)
+
+    def _remove(self, item_id: str) -> Row | None:
+        found = self._writer.execute(f"{_SELECT_ROW} WHERE id = ?", (item_id,)).fetchone()
+        if found is None:
+            return None
+        row = Row(*found)
+        for table in ("items", "vectors", "thumbnails"):
+            self._writer.execute(f"DELETE FROM {table} WHERE label = ?", (row.label,))
+        return row
+
+    def _log_removal(self, removed: Row) -> None:
+        self._writer.execute("INSERT INTO removed VALUES (?, ?)", (self._sequence, removed.label))
+
+    # Reading: any thread
+
+    def find(self, item_id: str) -> Row | None:
+        with self._reader() as reader:
+            found = reader.execute(f"{_SELECT_ROW} WHERE id = ?", (item_id,)).fetchone()
+        return None if found is None else Row(*found)
+
+    def vector(self, item_id: str) -> NDArray[np.float32] | None:
+        """The item's vector (D,) float32; None when there is no such item."""
+        with self._reader() as reader:
+            found = reader.execute(
+                "SELECT label, vector, crc FROM vectors"
+                " WHERE label = (SELECT label FROM items WHERE id = ?)",
+                (item_id,),
+            ).fetchone()
+        return None if found is None else self._checked(*found)
+
+    def thumbnail(self, item_id: str) -> bytes | None:
+        with self._reader() as reader:
+            found = reader.execute(
+                "SELECT image FROM thumbnails WHERE label = (SELECT label FROM items WHERE id = ?)",
+                (item_id,),
+            ).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def rows(self, labels: Sequence[int]) -> dict[int, Row]:
+        """The versions with these labels, without those that are gone."""
+        found: dict[int, Row] = {}
+        with self._reader() as reader:
+            for start in range(0, len(labels), _MAX_VARIABLES):
+                part = labels[start : start + _MAX_VARIABLES]
+                marks = ",".join("?" * len(part))
+                for values in reader.execute(f"{_SELECT_ROW} WHERE label IN ({marks})", part):
+                    found[values[0]] = Row(*values)
+        return found
+
+    def everything(self) -> Iterator[tuple[int, bytes, NDArray[np.float32]]]:
+        """(label, metadata JSON, vector) of every item, by rising label. Raises DamagedStore."""
+        with self._reader() as reader:
+            for label, metadata, vector, crc in reader.execute(
+                "SELECT label, metadata, vector, crc FROM items LEFT JOIN vectors USING (label)"
+                " ORDER BY label"
+            ):
+                yield label, metadata, self._checked(label, vector, crc)
+
+    def all_metadata(self) -> Iterator[tuple[int, bytes]]:
+        """(label, metadata JSON) of every item, by rising label."""
+        with self._reader() as reader:
+            yield from reader.execute("SELECT label, metadata FROM items ORDER BY label")
+
+    def _checked(self, label: int, vector: bytes | None, crc: int | None) -> NDArray[np.float32]:
+        if vector is None or zlib.crc32(vector) != crc:
+            raise DamagedStore(f"{self.path}: the vector of write {label} is damaged.")
+        return np.frombuffer(vector, "<f4")
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses meanwhile."""
+        try:
+            try:
+                reader = self._readers.pop()
+            except IndexError:
+                reader = _connect(self.path)
+                reader.execute("PRAGMA query_only = ON")
+            try:
+                yield reader
+            finally:
+                self._readers.append(reader)
+                if self._closed:
+                    self._close_readers()
+        except sqlite3.Error as error:
+            raise DamagedStore(f"{self.path} cannot be read: {error}.") from error
+
+    def close(self) -> None:
+        """Close the writer, and the readers as they come back."""
+        self._closed = True
+        self._close_readers()
+        self._writer.close()
+
+    def _close_readers(self) -> None:
+        while self._readers:
+            self._readers.pop().close()
+
+    def _check_schema(self) -> None:
+        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            raise DamagedStore(
+                f"{self.path} has schema version {version}; "
+                f"this version of Vitrine reads {SCHEMA_VERSION}."
+            )
+
+
+_SELECT_ROW = "SELECT label, id, metadata, created, updated FROM items"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+        timeout=30,
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -16384")
+    return connection
+
+
+def _storage_failed(error: sqlite3.Error) -> StorageFailed:
+    full = "full" in str(error)
+    return StorageFailed(
+        "The disk is full." if full else f"The disk refused the write ({error}).",
+        code="storage_full" if full else "storage_failed",
+    )
