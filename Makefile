@@ -1,0 +1,133 @@
+# Every command a person needs; `make help` prints them.
+# Environments live in .venv/<name>; their stamps follow the pins, so a second run installs nothing.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+ENCODER ?= design-vit
+TARGET ?= auto
+PRECISION ?= auto
+# Photos and drawings for calibration and the gate; without any, export draws its own.
+IMAGES ?= $(firstword $(wildcard $(VITRINE_TEST_DATA) ../shared/data))
+# CPU builds of torch: a tenth of the download. Used when there is no NVIDIA driver.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+EXPORT := .venv/export
+SERVE := .venv/serve
+TRITON := .venv/triton
+DEV := .venv/dev
+PACKAGES := server client training export
+
+##@ Use
+
+.PHONY: export
+export: $(EXPORT)/.installed ## Build, gate and publish the engine (ENCODER, TARGET, PRECISION, IMAGES)
+	@$(EXPORT)/bin/vitrine-export --encoder '$(ENCODER)' --target $(TARGET) \
+	    --precision $(PRECISION) $(if $(IMAGES),--images '$(IMAGES)')
+
+.PHONY: serve
+serve: $(SERVE)/.installed $(TRITON)/.installed ## Start Triton and the sidecar; Ctrl-C stops both
+	@$(SERVE)/bin/vitrine-serve
+
+.PHONY: demo
+demo: $(EXPORT)/.installed $(SERVE)/.installed $(TRITON)/.installed ## Export, serve, ingest the samples, search, stop
+	@[ -f model_repository/cpu/image_encoder/1/manifest.json ] || $(MAKE) --no-print-directory export
+	@deploy/demo.sh $(EXPORT) $(SERVE)
+
+##@ Work on it
+
+.PHONY: test
+test: $(DEV)/.installed $(TRITON)/.installed ## Run the whole suite, the real Triton included
+	@VITRINE_REQUIRE=triton $(DEV)/bin/pytest
+
+.PHONY: test-fast
+test-fast: $(DEV)/.installed ## Run the tests that need no Triton and take seconds
+	@$(DEV)/bin/pytest -m 'not triton and not slow'
+
+.PHONY: lint
+lint: $(DEV)/.installed ## Check format, lint and types
+	@$(DEV)/bin/ruff format --check .
+	@$(DEV)/bin/ruff check .
+	@$(DEV)/bin/mypy $(foreach package,$(PACKAGES),-p vitrine_$(package))
+
+.PHONY: format
+format: $(DEV)/.installed ## Format the code and apply the linter's safe fixes
+	@$(DEV)/bin/ruff check --fix-only --quiet .
+	@$(DEV)/bin/ruff format .
+
+.PHONY: lock
+lock: .venv/lock/.installed ## Pin every dependency anew from the pyproject files
+	@cd model_repository && ../$(LOCK) --generate-hashes pyproject.toml -o requirements.txt
+	@$(LOCK) --generate-hashes server/pyproject.toml client/pyproject.toml -o server/requirements.txt
+	@$(LOCK) export/pyproject.toml server/pyproject.toml training/pyproject.toml -o export/requirements.txt
+	@$(LOCK) $(PACKAGES:%=%/pyproject.toml) tests/requirements.in -o tests/requirements.txt
+
+.PHONY: clean
+clean: ## Remove caches and build outputs (environments, engines and data stay)
+	@rm -rf build .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} \
+	    /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	    /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Environments ------------------------------------------------------------------------------------
+
+# $(call create,name): an empty virtual environment, or one sentence that says what is missing.
+define create
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "Vitrine needs Python 3.10 to 3.13 and $(PYTHON) is $$($(PYTHON) -V 2>&1): name one with make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing .venv/$(1) (once; minutes on a slow line)"
+	@$(PYTHON) -m venv .venv/$(1)
+endef
+
+# $(call torch,name): torch's CPU build where there is no NVIDIA driver and its index answers.
+define torch
+	@if ! command -v nvidia-smi >/dev/null \
+	    && $(PYTHON) -c 'import urllib.request as u; u.urlopen("$(TORCH_INDEX)/torch/", timeout=5)' 2>/dev/null; then \
+	    .venv/$(1)/bin/pip install -q --extra-index-url $(TORCH_INDEX) "$$(grep -o '^torch==[0-9.]*' $(2))"; fi
+endef
+
+PIP_INSTALL = .venv/$(1)/bin/pip install -q --disable-pip-version-check
+
+$(SERVE)/.installed: server/requirements.txt server/pyproject.toml client/pyproject.toml
+	$(call create,serve)
+	@$(call PIP_INSTALL,serve) --require-hashes -r $<
+	@$(call PIP_INSTALL,serve) --no-deps -e server -e client
+	@touch $@
+
+# nvidia-pytriton is used for the server binary alone, so its Python dependencies stay away.
+$(TRITON)/.installed: model_repository/requirements.txt
+	$(call create,triton)
+	@$(call PIP_INSTALL,triton) --require-hashes --no-deps -r $<
+	@touch $@
+
+$(EXPORT)/.installed: export/requirements.txt $(foreach package,export server training,$(package)/pyproject.toml)
+	$(call create,export)
+	$(call torch,export,$<)
+	@$(call PIP_INSTALL,export) -r $<
+	@$(call PIP_INSTALL,export) --no-deps -e server -e training -e export
+	@touch $@
+
+$(DEV)/.installed: tests/requirements.txt $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
+	$(call create,dev)
+	$(call torch,dev,$<)
+	@$(call PIP_INSTALL,dev) -r $<
+	@$(call PIP_INSTALL,dev) --no-deps $(foreach package,$(PACKAGES),-e $(package))
+	@touch $@
+
+# Pins hold for every supported Python: uv resolves them for 3.10 and newer in one file.
+LOCK = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.10 --upgrade \
+    --custom-compile-command 'make lock'
+
+.venv/lock/.installed: Makefile
+	$(call create,lock)
+	@$(call PIP_INSTALL,lock) uv==0.13.8
+	@touch $@
