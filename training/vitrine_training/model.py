@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vitrine_server.manifest import Preprocessing
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -70,6 +72,11 @@ class DesignViTConfig:
     def pooling(self) -> str:
         """Name of the readout, part of the fingerprint of the vector space."""
         return f"mean+grid{self.grid}x{self.grid}"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes this model's pixels: the whole of it, on white."""
+        return Preprocessing(size=self.image_size, resize="letterbox", mean=self.mean, std=self.std)
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> DesignViTConfig:

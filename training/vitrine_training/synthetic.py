@@ -1,0 +1,138 @@
+"""Retrieval on the synthetic corpus: unseen designs, unseen classes, several views, texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vitrine_training.corpus import Corpus
+from vitrine_training.data import fit
+from vitrine_training.metrics import rank_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from vitrine_training.evaluate import Embedder
+    from vitrine_training.text import TextTower
+
+    Metrics = dict[str, NDArray[np.float64]]
+
+# Enough for intervals of about a hundredth; a larger gallery only takes time.
+_MAX_DESIGNS = 400
+_VIEWS = (1, 3, 5)
+_SIDE = 224
+
+
+def evaluate(
+    folder: Path, methods: dict[str, Embedder], text: TextTower | None, encoder: Embedder
+) -> Iterator[tuple[str, str, Metrics]]:
+    """Yield (test, method, metrics); the floors take part in the first two tests alone."""
+    corpus = Corpus.open(folder)
+    for split, name in (("val", "seen classes"), ("unseen", "unseen classes")):
+        rows = _rows(corpus, split)
+        is_query = corpus.role[rows] == "query"
+        for method, embed in methods.items():
+            vectors = embed(_pixels(corpus, rows))
+            yield name, method, _instance(corpus, rows, vectors, is_query)
+    yield from _encoder_tests(corpus, text, encoder)
+
+
+def _encoder_tests(
+    corpus: Corpus, text: TextTower | None, encoder: Embedder
+) -> Iterator[tuple[str, str, Metrics]]:
+    rows = _rows(corpus, "val")
+    is_query = corpus.role[rows] == "query"
+    vectors = encoder(_pixels(corpus, rows))
+    designs, design = np.unique(corpus.design[rows], return_inverse=True)
+    for count in _VIEWS:
+        yield (
+            f"{count}-view queries, per design",
+            "encoder",
+            _per_design(vectors, design, is_query, count),
+        )
+    yield "other designs of the class", "encoder", _cross_design(corpus, rows, vectors, is_query)
+    extra = _spread(np.flatnonzero(corpus.split == "train"), 9 * int((~is_query).sum()))
+    if len(extra):
+        distractors = encoder(_pixels(corpus, extra))
+        gallery = np.concatenate([vectors[~is_query], distractors])
+        grades = np.zeros((int(is_query.sum()), len(gallery)), np.int64)
+        grades[:, : int((~is_query).sum())] = design[is_query][:, None] == design[~is_query]
+        scores = vectors[is_query] @ gallery.T
+        yield "gallery ×10", "encoder", rank_metrics(scores, grades, np.ones_like(grades, bool))
+    if text is not None:
+        first = np.unique(design, return_index=True)[1]
+        for language, captions in (("English", corpus.caption_en), ("Chinese", corpus.caption_zh)):
+            told = [str(captions[row]) for row in rows[first]]
+            scores = text.encode(told).numpy() @ vectors.T
+            best = _best(scores, design, len(designs))
+            # designs with one caption are all right answers to it
+            grades = (np.array(told)[:, None] == np.array(told)[None, :]).astype(np.int64)
+            yield (
+                f"{language} caption → design",
+                "text",
+                rank_metrics(best, grades, np.ones(grades.shape, bool)),
+            )
+
+
+def _rows(corpus: Corpus, split: str) -> NDArray[np.int64]:
+    """Rows of at most _MAX_DESIGNS designs of a split, spread over all of them."""
+    designs = np.unique(corpus.design[corpus.split == split])
+    return np.flatnonzero(np.isin(corpus.design, _spread(designs, _MAX_DESIGNS)))
+
+
+def _spread(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    if len(values) <= count:
+        return values
+    return values[np.linspace(0, len(values) - 1, count, dtype=np.int64)]
+
+
+def _pixels(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return np.stack([fit(np.asarray(corpus.sheets[int(row)]), _SIDE) for row in rows])
+
+
+def _instance(
+    corpus: Corpus, rows: NDArray[np.int64], vectors: NDArray[np.float32], query: NDArray[np.bool_]
+) -> Metrics:
+    """A query view finds the gallery views of its design; views are those of another style."""
+    design = corpus.design[rows]
+    grades = (design[query][:, None] == design[~query][None, :]).astype(np.int64)
+    return rank_metrics(vectors[query] @ vectors[~query].T, grades, np.ones(grades.shape, bool))
+
+
+def _cross_design(
+    corpus: Corpus, rows: NDArray[np.int64], vectors: NDArray[np.float32], query: NDArray[np.bool_]
+) -> Metrics:
+    """Grade 2 for near-copies, 1 for the class; the own design is excluded."""
+    design, subclass = corpus.design[rows], corpus.subclass[rows]
+    family = np.where(corpus.near_copy_of[rows] >= 0, corpus.near_copy_of[rows], design)
+    grades = (subclass[query][:, None] == subclass[~query][None, :]).astype(np.int64)
+    grades += (family[query][:, None] == family[~query][None, :]).astype(np.int64)
+    valid = design[query][:, None] != design[~query][None, :]
+    return rank_metrics(vectors[query] @ vectors[~query].T, grades, valid)
+
+
+def _per_design(
+    vectors: NDArray[np.float32], design: NDArray[np.int64], query: NDArray[np.bool_], count: int
+) -> Metrics:
+    """Up to `count` query views together (mean of their scores) find their design."""
+    scores = _best(vectors[query] @ vectors[~query].T, design[~query], int(design.max()) + 1)
+    asked = np.unique(design[query])
+    mean = np.stack(
+        [scores[np.flatnonzero(design[query] == d)[:count]].mean(axis=0) for d in asked]
+    )
+    grades = (asked[:, None] == np.arange(mean.shape[1])[None, :]).astype(np.int64)
+    return rank_metrics(mean, grades, np.isfinite(mean))
+
+
+def _best(
+    scores: NDArray[np.float32], design: NDArray[np.int64], designs: int
+) -> NDArray[np.float32]:
+    """(Q, images) → (Q, designs): a design scores as its best image; -inf without images."""
+    best = np.full((len(scores), designs), -np.inf, np.float32)
+    for column, owner in enumerate(design):
+        best[:, owner] = np.maximum(best[:, owner], scores[:, column])
+    return best
