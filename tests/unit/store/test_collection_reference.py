@@ -11,6 +11,7 @@ import pytest
 import reference_collection as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitrine_server.collection import (
     Collection,
     CollectionSettings,

@@ -1,0 +1,401 @@
+"""What a collection promises: its answers to bad input, and what a search sees during writes."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from vitrine_server import errors
+from vitrine_server.collection import Collection, CollectionSettings, SearchQuery
+from vitrine_server.index import live
+from vitrine_server.store import DamagedStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vitrine_server.catalogue import Catalogue
+    from vitrine_server.collection import EncoderIdentity, NewItem
+
+    MakeItem = Callable[..., NewItem]
+
+
+def query(item: NewItem, k: int = 10, **options: Any) -> SearchQuery:
+    return SearchQuery(vector=item.vector, k=k, **options)
+
+
+def ids(collection: Collection, asked: SearchQuery) -> list[str]:
+    return [hit.id for hit in collection.search([asked])[0].hits]
+
+
+def test_a_write_is_seen_by_the_next_read_and_search(
+    collection: Collection, item: MakeItem
+) -> None:
+    first = item("a", 1, group="g", title="one")
+    assert collection.upsert([first]).result() == [1]
+    record = collection.get("a")
+    assert (record.id, record.group, record.sequence) == ("a", "g", 1)
+    assert record.metadata == {"group": "g", "title": "one"}
+    assert record.created == record.updated
+    assert record.created.endswith("Z")
+    [hit] = collection.search([query(first, with_vector=True)])[0].hits
+    assert hit.score == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(hit.vector, first.vector / np.linalg.norm(first.vector), rtol=1e-6)
+
+    assert collection.upsert([item("a", 2, title="two")]).result() == [2]
+    again = collection.get("a")
+    assert (again.created, again.sequence) == (record.created, 2)
+    assert again.updated > record.updated
+    assert collection.describe().count == 1
+    assert collection.delete(["a", "never"]).result() == [True, False]
+    assert ids(collection, query(first)) == []
+    with pytest.raises(errors.ItemNotFound):
+        collection.get("a")
+
+
+def test_thumbnails(collection: Collection, item: MakeItem) -> None:
+    collection.upsert([replace(item("a"), thumbnail=b"jpeg"), item("b")]).result()
+    assert collection.thumbnail("a") == b"jpeg"
+    assert collection.thumbnail("b") is None
+    collection.upsert([item("a")]).result()
+    assert collection.thumbnail("a") is None
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 513, "é" * 257, "a\nb", "a\0", "\x7f", "\ud800"])
+def test_ids_that_cannot_be_stored(collection: Collection, item: MakeItem, bad: str) -> None:
+    calls = [
+        lambda: collection.upsert([item(bad)]),
+        lambda: collection.delete([bad]),
+        lambda: collection.get(bad),
+        lambda: collection.vector(bad),
+        lambda: collection.thumbnail(bad),
+    ]
+    for call in calls:
+        with pytest.raises(errors.Invalid) as caught:
+            call()
+        assert caught.value.field == "id"
+    assert collection.describe().count == 0
+
+
+@pytest.mark.parametrize(
+    "good", ["x" * 512, "../../etc/passwd", "a/b?c#d", "图片 1", "' OR 1=1 --"]
+)
+def test_odd_ids_that_work(collection: Collection, item: MakeItem, good: str) -> None:
+    collection.upsert([item(good, 5)]).result()
+    assert ids(collection, query(item(good, 5))) == [good]
+    assert collection.delete([good]).result() == [True]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros(16),
+        np.full(16, 1e-40),
+        np.full(16, np.nan),
+        np.full(16, np.inf),
+        np.ones(15),
+        np.ones(17),
+        np.ones((1, 16)),
+        np.ones(0),
+    ],
+    ids=["zero", "tiny", "nan", "inf", "short", "long", "matrix", "empty"],
+)
+def test_vectors_that_cannot_be_compared(
+    collection: Collection, item: MakeItem, bad: np.ndarray[Any, Any]
+) -> None:
+    wrong = replace(item("a"), vector=bad.astype(np.float32))
+    with pytest.raises(errors.InvalidVector) as caught:
+        collection.upsert([item("b"), wrong])
+    assert caught.value.field == "vector"
+    assert "16 finite numbers" in str(caught.value.accepted)
+    with pytest.raises(errors.InvalidVector):
+        collection.search([query(wrong)])
+    assert collection.describe().count == 0
+
+
+@pytest.mark.parametrize("metric", ["inner_product", "l2"])
+def test_a_value_that_would_overflow_is_refused(
+    catalogue: Catalogue, item: MakeItem, metric: Any
+) -> None:
+    collection = catalogue.create("c", CollectionSettings(metric=metric))
+    huge = replace(item("a"), vector=np.full(16, 1e30, np.float32))
+    with pytest.raises(errors.InvalidVector):
+        collection.upsert([huge])
+    zero = replace(item("a"), vector=np.zeros(16, np.float32))
+    collection.upsert([zero]).result()
+    assert collection.search([query(zero)])[0].hits[0].score == 0
+
+
+FIELDS: Any = {"colour": "keyword", "price": "number", "day": "date", "sold": "bool"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field", "code"),
+    [
+        ({"colour": 1}, "metadata.colour", "invalid_metadata"),
+        ({"colour": ["a", None]}, "metadata.colour", "invalid_metadata"),
+        ({"price": "5"}, "metadata.price", "invalid_metadata"),
+        ({"price": True}, "metadata.price", "invalid_metadata"),
+        ({"day": "soon"}, "metadata.day", "invalid_metadata"),
+        ({"day": 2024}, "metadata.day", "invalid_metadata"),
+        ({"sold": "yes"}, "metadata.sold", "invalid_metadata"),
+        ({"group": 5}, "metadata.group", "invalid_metadata"),
+        ({"group": ""}, "metadata.group", "invalid_metadata"),
+        ({"x": float("nan")}, "metadata.x", "invalid_parameter"),
+        ({"x": {"y": [float("inf")]}}, "metadata.x.y", "invalid_parameter"),
+        ({"x": 2**70}, "metadata", "invalid_parameter"),
+        ({"x": "\ud800"}, "metadata", "invalid_parameter"),
+        ({"x": [[[[[[[[[1]]]]]]]]]}, "metadata.x", "invalid_parameter"),
+        ({"x": "y" * 17_000}, "metadata", "metadata_too_large"),
+        (["not", "an", "object"], "metadata", "invalid_parameter"),
+    ],
+)
+def test_metadata_that_is_refused(
+    catalogue: Catalogue, item: MakeItem, metadata: Any, field: str, code: str
+) -> None:
+    collection = catalogue.create("c", CollectionSettings(fields=FIELDS))
+    with pytest.raises(errors.VitrineError) as caught:
+        collection.upsert([replace(item("a"), metadata=metadata)])
+    assert (caught.value.field, caught.value.code) == (field, code)
+    assert caught.value.accepted
+
+
+@pytest.mark.parametrize(
+    ("filter", "field"),
+    [
+        ({"price": "5"}, "filter.price"),
+        ({"price": {"gte": "5"}}, "filter.price.gte"),
+        ({"price": {"between": 5}}, "filter.price.between"),
+        ({"price": {}}, "filter.price"),
+        ({"price": {"gt": float("nan")}}, "filter.price.gt"),
+        ({"price": {"gt": None}}, "filter.price.gt"),
+        ({"price": 10**400}, "filter.price"),
+        ({"price": [[5]]}, "filter.price"),
+        ({"day": "soon"}, "filter.day"),
+        ({"day": {"lt": 5}}, "filter.day.lt"),
+        ({"sold": {"gt": False}}, "filter.sold"),
+        ({"sold": 1}, "filter.sold"),
+        ({"colour": 5}, "filter.colour"),
+        ({"loose": {"gt": 1, "lt": "a"}}, "filter.loose"),
+        ({"not": 5}, "filter.not"),
+        ({"any": {"price": 5}}, "filter.any"),
+        ({"any": [5]}, "filter.any[0]"),
+        ({"any": [{"not": {"price": "x"}}]}, "filter.any[0].not.price"),
+        ({"price": list(range(10_001))}, "filter.price"),
+        ({"any": [{"price": 1}] * 300}, "filter.any[255]"),
+        ({"missing": 5}, "filter.missing"),
+        ("price = 5", "filter"),
+    ],
+)
+def test_filters_that_are_refused(
+    catalogue: Catalogue, item: MakeItem, filter: Any, field: str
+) -> None:
+    collection = catalogue.create("c", CollectionSettings(fields=FIELDS))
+    collection.upsert([item("a", loose=1)]).result()
+    with pytest.raises(errors.InvalidFilter) as caught:
+        collection.search([query(item("a"), filter=filter)])
+    assert caught.value.field == field
+    assert caught.value.accepted
+
+
+def test_nested_filters_have_a_limit(collection: Collection, item: MakeItem) -> None:
+    deep: dict[str, Any] = {"group": "g"}
+    for _ in range(2000):
+        deep = {"not": deep}
+    with pytest.raises(errors.InvalidFilter, match="deeply"):
+        collection.search([query(item("a"), filter=deep)])
+
+
+def test_unknown_fields_are_named(collection: Collection, item: MakeItem) -> None:
+    collection.upsert([item("a", colour="red")]).result()
+    for options in ({"filter": {"color": "red"}}, {"group_by": "color"}):
+        with pytest.raises(errors.InvalidFilter) as caught:
+            collection.search([query(item("a"), **options)])
+        assert caught.value.code == "unknown_field"
+    # an undeclared field works, also for rows that were there before it was first used
+    assert ids(collection, query(item("a"), filter={"colour": "red"})) == ["a"]
+    collection.upsert([item("b", 2, colour="red"), item("c", 3)]).result()
+    assert sorted(ids(collection, query(item("a"), filter={"colour": "red"}))) == ["a", "b"]
+
+
+def test_a_field_becomes_usable_after_deletes(collection: Collection, item: MakeItem) -> None:
+    collection.upsert([item(str(n), n, parity=n % 2) for n in range(20)]).result()
+    collection.delete([str(n) for n in range(0, 20, 3)]).result()
+    collection.upsert([item(str(n), n, parity=7) for n in (1, 2)]).result()
+    found = ids(collection, query(item("0"), 50, filter={"parity": 1}))
+    assert sorted(found, key=int) == [str(n) for n in range(1, 20, 2) if n % 3 and n != 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"), [({"k": 0}, "k"), ({"k": 5, "offset": -1}, "offset")]
+)
+def test_page_limits(collection: Collection, item: MakeItem, options: Any, field: str) -> None:
+    with pytest.raises(errors.Invalid) as caught:
+        collection.search([query(item("a"), **options)])
+    assert caught.value.field == field
+
+
+def test_k_far_beyond_the_count(collection: Collection, item: MakeItem) -> None:
+    assert ids(collection, query(item("a"), 10**9)) == []
+    collection.upsert([item(str(n), n, group="g") for n in range(5)]).result()
+    assert len(ids(collection, query(item("0"), 10**9))) == 5
+    assert len(ids(collection, query(item("0"), 10**9, offset=10**9))) == 0
+    assert len(ids(collection, query(item("0"), 10**9, group_by="group"))) == 1
+
+
+def test_groups_behind_a_group_that_fills_the_top(collection: Collection, item: MakeItem) -> None:
+    asked = item("q", 1)
+    near = [replace(asked, id=f"near-{n}", metadata={"group": "crowd"}) for n in range(500)]
+    far = [item(f"far-{n}", n + 2, group=f"g{n}") for n in range(30)]
+    collection.upsert([*near, *far]).result()
+    hits = collection.search([query(asked, 20, group_by="group")])[0].hits
+    assert len(hits) == 20
+    assert len({hit.group for hit in hits}) == 20
+    assert hits[0].group == "crowd"
+
+
+def test_another_vector_space_is_refused(
+    tmp_path: Path, encoder: EncoderIdentity, item: MakeItem
+) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir()
+    Collection.create(folder, CollectionSettings(), encoder)
+    collection = Collection(folder, serving=replace(encoder, fingerprint="b" * 64))
+    with pytest.raises(errors.EncoderMismatch):
+        collection.upsert([item("a")])
+    with pytest.raises(errors.EncoderMismatch):
+        collection.search([query(item("a"))])
+    assert collection.describe().encoder == encoder
+    collection.close()
+
+
+def test_waiting_writes_are_bounded(
+    collection: Collection, item: MakeItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrine_server.collection.MAX_WAITING_WRITES", 10)
+    blocker = sqlite3.connect(collection._store.path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")  # another writer holds the store: nothing is committed
+    futures = [collection.upsert([item("first")])]
+
+    def flood() -> None:
+        for n in range(100):
+            futures.append(collection.upsert([item(str(n))]))  # noqa: PERF401  # all before it fails
+
+    with pytest.raises(errors.Overloaded):
+        flood()
+    abandoned = futures.pop()
+    assert abandoned.cancel()
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert all(future.result(timeout=30) for future in futures)
+    assert collection.describe().count == len(futures)
+
+
+def test_a_closed_collection_says_so(collection: Collection, item: MakeItem) -> None:
+    collection.upsert([item("a")]).result()
+    collection.close()
+    with pytest.raises(errors.CollectionNotFound):
+        collection.upsert([item("b")])
+
+
+@pytest.mark.parametrize("moment", ["searched", "committing"])
+def test_a_search_sees_one_state_whatever_is_written_meanwhile(
+    collection: Collection, item: MakeItem, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Deletes and updates between the vectors and the records must not tear an answer."""
+    old = [item(f"i{n}", n, version=1) for n in range(6)]
+    collection.upsert(old).result()
+
+    def change() -> None:
+        collection.delete(["i0", "i1"]).result()
+        collection.upsert([item("i2", 77, version=2)]).result()
+        collection.upsert([item("i3", 3, version=2), item("i3", 3, version=3)]).result()
+
+    if moment == "searched":
+        search = live.search
+        monkeypatch.setattr(live, "search", lambda *args: [search(*args), change()][0])
+        [answer] = collection.search([query(old[0], 10)])
+    else:
+        # the search takes its state and its records just before the writer publishes
+        commit, answers = collection._store.commit, []
+
+        def commit_then_search() -> None:
+            commit()
+            answers.append(collection.search([query(old[0], 10)])[0])
+
+        monkeypatch.setattr(collection._store, "commit", commit_then_search)
+        change()
+        answer = answers[0]
+    assert {hit.id: hit.metadata for hit in answer.hits} == {
+        f"i{n}": {"version": 1} for n in range(6)
+    }
+    monkeypatch.undo()
+    after = {hit.id: hit.metadata for hit in collection.search([query(old[0], 10)])[0].hits}
+    assert after == {f"i{n}": {"version": 1} for n in (4, 5)} | {
+        "i2": {"version": 2},
+        "i3": {"version": 3},
+    }
+
+
+def test_churn_from_many_threads(collection: Collection, item: MakeItem) -> None:
+    """Each thread owns some ids and must see its own last write in every search it makes."""
+    problems: list[str] = []
+    stop = threading.Event()
+
+    def work(owner: int) -> None:
+        rng = np.random.default_rng(owner)
+        held: dict[str, int] = {}
+        for step in range(60):
+            name = f"{owner}-{rng.integers(8)}"
+            if name in held and rng.random() < 0.4:
+                collection.delete([name]).result()
+                del held[name]
+            else:
+                collection.upsert([item(name, step, owner=owner, step=step)]).result()
+                held[name] = step
+            hits = collection.search([query(item("q", step), 1000, filter={"owner": owner})])
+            seen = {hit.id: (hit.metadata or {})["step"] for hit in hits[0].hits}
+            if seen != held:
+                problems.append(f"{owner}: {seen} instead of {held}")
+
+    def search_all() -> None:
+        while not stop.is_set():
+            names = ids(collection, query(item("q"), 1000))
+            if len(set(names)) != len(names):
+                problems.append("one item twice")
+
+    # the field must be known before the first filter
+    collection.upsert([item("seed", owner=-1, step=-1)]).result()
+    searcher = threading.Thread(target=search_all)
+    searcher.start()
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(work, owner) for owner in range(8)]:
+            done.result()
+    stop.set()
+    searcher.join()
+    assert problems == []
+
+
+def test_a_damaged_vector_is_found_at_the_start(
+    tmp_path: Path, encoder: EncoderIdentity, item: MakeItem
+) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir()
+    Collection.create(folder, CollectionSettings(), encoder)
+    collection = Collection(folder, serving=encoder)
+    collection.upsert([item("a", 1), item("b", 2)]).result()
+    collection.close()
+    path = folder / "store.db"
+    content = bytearray(path.read_bytes())
+    unit = item("b", 2).vector.astype(np.float64)
+    stored = (unit / np.linalg.norm(unit)).astype(np.float32).tobytes()
+    content[content.index(stored) + 20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedStore, match="write 2 is damaged"):
+        Collection(folder, serving=encoder)
