@@ -91,10 +91,13 @@ class Gate(_Part):
 
 
 class Manifest(_Part):
+    """properties: settings that Triton's model hands to the runtime unchanged."""
+
     format: Literal[1] = FORMAT
     encoder: EncoderInfo
     precision: Precision
     runtime: Literal["openvino", "onnxruntime", "tensorrt"]
+    properties: dict[str, str] = {}
     engine: EngineFile
     gate: Gate
     probe_embedding: tuple[float, ...]

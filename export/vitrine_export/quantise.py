@@ -1,0 +1,204 @@
+"""FP32 graph → INT8 graph: explicit Q/DQ pairs around the linear layers, and nowhere else.
+
+A linear layer is a MatMul or Gemm whose second operand is a constant matrix. Its activations get
+one symmetric scale for the tensor, its weights one for each output channel. LayerNormalization,
+softmax, the products inside attention and the residual additions stay in the type of the graph.
+TensorRT and OpenVINO both run such a graph with INT8 arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from vitrine_export.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+LARGEST = 127  # symmetric: -128 is never used, so that negation stays in range
+_BINS = 2048
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer of a graph: names of its node, input tensor and weights; `axis` of outputs."""
+
+    node: str
+    activation: str
+    weight: str
+    axis: int
+
+
+def linear_layers(model: onnx.ModelProto) -> list[Linear]:
+    """The layers that are quantised, in graph order."""
+    shapes = {item.name: list(item.dims) for item in model.graph.initializer}
+    layers = []
+    for node in model.graph.node:
+        if node.op_type not in ("MatMul", "Gemm") or len(shapes.get(node.input[1], ())) != 2:
+            continue
+        attributes = {item.name: item for item in node.attribute}
+        if "transA" in attributes and attributes["transA"].i:
+            continue
+        transposed = "transB" in attributes and attributes["transB"].i
+        layers.append(Linear(node.name, node.input[0], node.input[1], 0 if transposed else 1))
+    return layers
+
+
+def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """A copy of the graph that also returns the named tensors."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
+    )
+    return copy
+
+
+class Range:
+    """Histogram of |x| of one tensor; its bins widen as larger values arrive."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(_BINS, np.int64)
+        self.limit = 0.0
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count a batch. Raises ExportError when it holds NaN or infinity."""
+        magnitude = np.abs(values).ravel()
+        largest = float(magnitude.max(initial=0.0))
+        if not np.isfinite(largest):
+            raise ExportError("The encoder computes NaN or infinity on the calibration images.")
+        if self.limit == 0.0:
+            self.limit = largest
+        while largest > self.limit:
+            # twice the range: neighbouring bins are merged
+            self.counts[: _BINS // 2] = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts[_BINS // 2 :] = 0
+            self.limit *= 2
+        if self.limit > 0:
+            bins = (magnitude * (_BINS / self.limit)).astype(np.int32)
+            found = np.bincount(bins, minlength=_BINS + 1)  # the limit itself falls beside
+            found[_BINS - 1] += found[_BINS]
+            self.counts += found[:_BINS]
+
+    def threshold(self) -> float:
+        """The clipping point with the least expected squared error of 8-bit rounding.
+
+        Rounding costs step²/12 for each value inside, clipping (|x| - threshold)² outside.
+        """
+        if not self.counts.any():
+            return 1.0
+        width = self.limit / _BINS
+        centres = (np.arange(_BINS) + 0.5) * width
+        total, first, second = (
+            np.concatenate([[0.0], np.cumsum(self.counts * centres**power)]) for power in range(3)
+        )
+        cut = np.arange(1, _BINS + 1)
+        points = cut * width
+        rounding = total[cut] * (points / LARGEST) ** 2 / 12
+        clipping = (
+            (second[-1] - second[cut])
+            - 2 * points * (first[-1] - first[cut])
+            + points**2 * (total[-1] - total[cut])
+        )
+        return float(points[np.argmin(rounding + clipping)])
+
+
+def quantise(model: onnx.ModelProto, thresholds: Mapping[str, float]) -> onnx.ModelProto:
+    """Insert the Q/DQ pairs. `thresholds`: activation tensor → largest magnitude it represents."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    layers = {layer.node: layer for layer in linear_layers(model)}
+    weights = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    constants: dict[str, onnx.TensorProto] = {}
+    nodes: list[onnx.NodeProto] = []
+
+    def constant(name: str, value: NDArray[np.generic]) -> str:
+        constants.setdefault(name, numpy_helper.from_array(value, name))
+        return name
+
+    done: set[str] = set()
+    for node in graph.node:
+        layer = layers.get(node.name)
+        if layer is not None:
+            source, quantised = layer.activation, f"{layer.activation}_dq"
+            if quantised not in done:
+                scale = constant(f"{source}_scale", np.float32(thresholds[source] / LARGEST))
+                zero = constant("zero_int8", np.int8(0))
+                nodes += _pair(source, scale, zero, quantised)
+                done.add(quantised)
+            weight = f"{layer.weight}_dq_{layer.axis}"
+            if weight not in done:
+                scales, values = quantise_weights(weights[layer.weight], layer.axis)
+                nodes.append(
+                    helper.make_node(
+                        "DequantizeLinear",
+                        [
+                            constant(f"{weight}_int8", values),
+                            constant(f"{weight}_scale", scales),
+                            constant(f"{weight}_zero", np.zeros(len(scales), np.int8)),
+                        ],
+                        [weight],
+                        name=f"{weight}_dequantize",
+                        axis=layer.axis,
+                    )
+                )
+                done.add(weight)
+            node.input[0], node.input[1] = quantised, weight
+        nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    kept = [item for item in graph.initializer if item.name in used]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+    kept = [onnx.TensorProto.FromString(item.SerializeToString()) for item in kept]
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *constants.values()])
+    return result
+
+
+def quantise_weights(
+    weight: NDArray[np.float32], axis: int
+) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Symmetric INT8 of a (K, N) or (N, K) matrix, one scale for each index along `axis`."""
+    largest = np.abs(weight).max(axis=1 - axis, keepdims=True)
+    scale = np.maximum(largest, np.finfo(np.float32).tiny * LARGEST) / np.float32(LARGEST)
+    values = np.clip(np.rint(weight / scale), -LARGEST, LARGEST).astype(np.int8)
+    return scale.ravel().astype(np.float32), values
+
+
+def calibrate(
+    layers: list[Linear],
+    run: Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]],
+    pixels: NDArray[np.uint8],
+    *,
+    batch: int,
+    advance: Callable[[int], object],
+) -> dict[str, float]:
+    """Clipping point of each linear layer's input over the calibration images.
+
+    run: a batch of pixels → the activation tensors by name (a graph of `with_outputs`).
+    """
+    ranges = {layer.activation: Range() for layer in layers}
+    for start in range(0, len(pixels), batch):
+        part = pixels[start : start + batch]
+        tensors = run(part)
+        for name, found in ranges.items():
+            found.add(tensors[name])
+        advance(len(part))
+    return {name: found.threshold() for name, found in ranges.items()}
+
+
+def _pair(source: str, scale: str, zero: str, target: str) -> list[onnx.NodeProto]:
+    middle = f"{source}_int8"
+    return [
+        helper.make_node("QuantizeLinear", [source, scale, zero], [middle], name=f"{source}_q"),
+        helper.make_node("DequantizeLinear", [middle, scale, zero], [target], name=f"{source}_d"),
+    ]

@@ -1,0 +1,180 @@
+"""Triton's Python model of the image encoder on a CPU: OpenVINO, or ONNX Runtime where that fails.
+
+It runs in Triton's own environment (NumPy 1, OpenVINO, ONNX Runtime, nothing of Vitrine), so it
+reads `manifest.json` as plain JSON. The engine is served only when it is the file that passed the
+gate and gives the manifest's known answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+INPUT, OUTPUT = "pixels", "embedding"
+FORMAT = 1
+MIN_PROBE_COSINE = 0.99
+
+Embed = Callable[[np.ndarray], np.ndarray]
+
+
+class TritonPythonModel:
+    """All requests of one call are one inference: (B, S, S, 3) uint8 → (B, D) float32."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        folder = Path(args["model_repository"]) / args["model_version"]
+        manifest, engine = read_published(folder)
+        self.shape = (manifest["encoder"]["preprocessing"]["size"],) * 2 + (3,)
+        self.dimension = manifest["encoder"]["dimension"]
+        self.embed = load(engine, manifest, folder / "cache")
+        # Each batch size compiles kernels when it is first seen; the first client must not wait.
+        largest = json.loads(args["model_config"])["max_batch_size"]
+        batch = 1
+        while batch <= largest:
+            self.embed(np.zeros((batch, *self.shape), np.uint8))
+            batch *= 2
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        responses: list[Any] = [None] * len(requests)
+        parts: list[np.ndarray] = []
+        owners: list[tuple[int, int]] = []
+        for index, request in enumerate(requests):
+            if request.is_cancelled():
+                responses[index] = failure("The request was cancelled.", "CANCELLED")
+                continue
+            pixels = pb_utils.get_input_tensor_by_name(request, INPUT).as_numpy()
+            if pixels.shape[1:] != self.shape:
+                expected = ", ".join(str(side) for side in self.shape)
+                responses[index] = failure(
+                    f"pixels has shape {list(pixels.shape)}; accepted is (B, {expected}).",
+                    "INVALID_ARG",
+                )
+                continue
+            parts.append(pixels)
+            owners.append((index, len(pixels)))
+        if not parts:
+            return responses
+        try:
+            embeddings = self.embed(parts[0] if len(parts) == 1 else np.concatenate(parts))
+            error = None if np.isfinite(embeddings).all() else "the engine answered NaN or infinity"
+        except Exception as problem:  # each waiting client is told; the model stays loaded
+            error = str(problem)
+        start = 0
+        for index, count in owners:
+            if error is not None:
+                responses[index] = failure(f"The encoder failed: {error}", "INTERNAL")
+                continue
+            output = pb_utils.Tensor(OUTPUT, embeddings[start : start + count])
+            responses[index] = pb_utils.InferenceResponse([output])
+            start += count
+        return responses
+
+
+def failure(message: str, code: str) -> Any:
+    """An error response; `code` is a name in TritonError."""
+    error = pb_utils.TritonError(message, getattr(pb_utils.TritonError, code))
+    return pb_utils.InferenceResponse(output_tensors=[], error=error)
+
+
+def read_published(folder: Path) -> tuple[dict[str, Any], Path]:
+    """The manifest and its engine, checked. Raises TritonModelException with one sentence."""
+    for attempt in range(3):
+        try:
+            manifest = json.loads((folder / "manifest.json").read_bytes())
+        except FileNotFoundError:
+            raise refusal(f"No engine is published in {folder}: run `make export`.") from None
+        except ValueError as error:
+            raise refusal(f"{folder}/manifest.json is not JSON ({error})") from None
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise refusal(f"{folder}/manifest.json is not of format {FORMAT}")
+        engine = folder / Path(manifest["engine"]["file"]).name
+        if engine.is_file():
+            break
+        # A new engine may have been published between the two reads.
+        time.sleep(0.2 * attempt)
+    else:
+        raise refusal(f"The engine {engine} that the manifest names is missing")
+    if hashlib.sha256(engine.read_bytes()).hexdigest() != manifest["engine"]["sha256"]:
+        raise refusal(f"The engine {engine} is not the file that passed the gate (SHA-256 differs)")
+    return manifest, engine
+
+
+def refusal(reason: str) -> Exception:
+    """What makes Triton refuse the model, with a sentence for its log."""
+    sentence = reason if reason.endswith(".") else f"{reason}: run `make export` again."
+    return pb_utils.TritonModelException(sentence)
+
+
+def load(engine: Path, manifest: dict[str, Any], cache: Path) -> Embed:
+    """The first runtime that loads the engine and gives the manifest's known answer."""
+    loaders = [load_openvino, load_onnxruntime]
+    if manifest["runtime"] == "onnxruntime":
+        loaders = [load_onnxruntime]
+    reasons = []
+    for loader in loaders:
+        try:
+            embed = loader(engine, manifest["properties"], cache)
+            check_probe(embed, manifest)
+        except Exception as error:  # a missing package, an unsupported CPU, a wrong answer
+            reasons.append(f"{loader.__name__}: {error}")
+            continue
+        if reasons:
+            pb_utils.Logger.log_warn(f"ONNX Runtime serves the encoder ({'; '.join(reasons)})")
+        return embed
+    raise refusal(f"No runtime serves the engine {engine} ({'; '.join(reasons)})")
+
+
+def load_openvino(engine: Path, properties: dict[str, str], cache: Path) -> Embed:
+    """Compiled for this CPU; the compiled form is kept in `cache`, so that a restart is quick."""
+    import openvino
+
+    settings = dict(properties)
+    if os.access(engine.parent, os.W_OK):
+        settings["CACHE_DIR"] = str(cache)
+    request = openvino.Core().compile_model(str(engine), "CPU", settings).create_infer_request()
+
+    def embed(pixels: np.ndarray) -> np.ndarray:
+        # share_outputs: the answer is copied into the response before the next call overwrites it
+        return request.infer({INPUT: pixels}, share_inputs=True, share_outputs=True)[OUTPUT]
+
+    return embed
+
+
+def load_onnxruntime(engine: Path, properties: dict[str, str], cache: Path) -> Embed:
+    """The fallback: slower, and without settings or a cache of its own."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
+
+    def embed(pixels: np.ndarray) -> np.ndarray:
+        return session.run([OUTPUT], {INPUT: pixels})[0]
+
+    return embed
+
+
+def check_probe(embed: Embed, manifest: dict[str, Any]) -> None:
+    """Raise ValueError unless the engine embeds the known image as it did in the gate."""
+    expected = np.asarray(manifest["probe_embedding"], np.float32)
+    size = manifest["encoder"]["preprocessing"]["size"]
+    found = embed(probe_pixels(size))[0]
+    if found.shape != expected.shape:
+        raise ValueError(f"the probe has {found.size} values, the manifest {expected.size}")
+    cosine = float(found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected)))
+    if not cosine >= MIN_PROBE_COSINE:  # also when it is NaN
+        raise ValueError(f"the probe's cosine is {cosine:.4f}, at least {MIN_PROBE_COSINE} is due")
+
+
+def probe_pixels(size: int) -> np.ndarray:
+    """As `vitrine_server.manifest.probe_pixels`, which this environment does not have."""
+    y, x = np.mgrid[0:size, 0:size].astype(np.int64)
+    centre = size // 2
+    rings = ((x - centre) ** 2 + (y - centre) ** 2) // (4 * size) % 2 * 160
+    channels = [rings + 95 * x // size, rings + 95 * y // size, 255 - rings]
+    return np.stack(channels, axis=-1).clip(0, 255).astype(np.uint8)[None]
