@@ -1,0 +1,1 @@
+"""What the benchmarks share: requests, images, generators, figures of processes and machines."""

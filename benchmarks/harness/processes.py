@@ -1,0 +1,100 @@
+"""CPU time and memory of a server's processes, found by the port that it listens on."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psutil
+
+ROLES = ("sidecar", "triton", "supervisor")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds since the process began, and resident bytes."""
+
+    cpu_s: float
+    rss: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the processes used between two looks. cores: CPU seconds a second, by role."""
+
+    wall_s: float
+    cpu_s: dict[str, float]
+    rss: dict[str, int]
+
+    @property
+    def cores(self) -> dict[str, float]:
+        return {role: cpu / self.wall_s for role, cpu in self.cpu_s.items()}
+
+
+class ServerProcesses:
+    """The processes behind a URL on this machine, by role.
+
+    The sidecar is whoever listens on the URL's port. Triton (with its Python backend) is among the
+    children of the sidecar's parent, the supervisor. Raises SystemExit when nobody listens here.
+    """
+
+    def __init__(self, url: str) -> None:
+        port = urlsplit(url).port or 80
+        owners = {
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == port
+            and connection.pid
+        }
+        if not owners:
+            raise SystemExit(f"No process of this machine listens on port {port}.")
+        self._roots: dict[str, list[psutil.Process]] = {
+            "sidecar": [psutil.Process(pid) for pid in sorted(owners)]
+        }
+        parent = self._roots["sidecar"][0].parent()
+        if parent is not None and "vitrine" in " ".join(parent.cmdline()):
+            self._roots["supervisor"] = [parent]
+            self._roots["triton"] = [
+                child
+                for child in parent.children(recursive=True)
+                if child.name().startswith(("tritonserver", "triton_python_b"))
+            ]
+
+    def usage(self) -> dict[str, Usage]:
+        """By role; a process that has ended counts no more."""
+        found = {}
+        for role, processes in self._roots.items():
+            usages = [_usage(process) for process in processes]
+            found[role] = Usage(sum(u.cpu_s for u in usages), sum(u.rss for u in usages))
+        found["generator"] = _usage(psutil.Process(os.getpid()))
+        return found
+
+
+class Stopwatch:
+    """Uses of processes over a window."""
+
+    def __init__(self, processes: ServerProcesses) -> None:
+        self._processes = processes
+        self._started = time.perf_counter()
+        self._before = processes.usage()
+
+    def stop(self) -> Window:
+        wall_s = time.perf_counter() - self._started
+        after = self._processes.usage()
+        return Window(
+            wall_s,
+            {role: after[role].cpu_s - self._before[role].cpu_s for role in after},
+            {role: usage.rss for role, usage in after.items()},
+        )
+
+
+def _usage(process: psutil.Process) -> Usage:
+    try:
+        times = process.cpu_times()
+        return Usage(times.user + times.system, process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return Usage(0.0, 0)
