@@ -1,0 +1,95 @@
+"""Designs from seeds: a subclass, its parameters, the model, and what a caption can say about it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from . import grammar
+from .chance import Draw, mix
+from .mesh import Model, Packed, new_group, pack
+from .parts import Say
+from .registry import SUBCLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Raised when a change makes old seeds draw other designs.
+GRAMMAR_VERSION = 1
+
+NAMES: tuple[str, ...] = tuple(sorted(SUBCLASSES))
+_ = grammar.FAMILIES  # importing the families registers their subclasses
+
+
+@dataclass(frozen=True)
+class Design:
+    """A built design. `features` are (English, Chinese) phrases; `edit` tells a near-copy's change."""
+
+    subclass: str
+    model: Packed
+    features: tuple[tuple[str, str], ...]
+    names: Mapping[str, int]
+
+
+def weights(seed: int) -> list[float]:
+    """Return the share of each of `NAMES`: Zipf (exponent 0.6) over an order drawn from the seed."""
+    order = sorted(range(len(NAMES)), key=lambda i: mix(seed, i, 5))
+    share = [0.0] * len(NAMES)
+    for rank, i in enumerate(order):
+        share[i] = 1.0 / (rank + 2.0) ** 0.6
+    return share
+
+
+def subclass_of(seed: int, share: Sequence[float] | None = None) -> str:
+    """Return the subclass of design `seed`."""
+    return Draw(mix(seed, 1)).choice("subclass", NAMES, share)
+
+
+def build(seed: int, subclass: str, overrides: Mapping[str, float] | None = None) -> Design:
+    """Build a design; `overrides` replace named draws (see `near_copy`)."""
+    draw = Draw(mix(seed, 2), overrides)
+    say = Say()
+    model = SUBCLASSES[subclass].build(draw, say)
+    whole = draw.part("whole")
+    if whole.chance("stretched", 0.5):
+        model = model.scaled(*(math.exp(whole.uniform(f"stretch_{a}", -0.18, 0.18)) for a in "xyz"))
+    if whole.chance("disclaimed", 0.10):
+        model = _disclaim(model, whole)
+    return Design(subclass, pack(model), tuple(say.features), draw.names)
+
+
+def _disclaim(model: Model, draw: Draw) -> Model:
+    """Show the patches on one side of a plane in broken lines, as environment."""
+    low, high = model.bounds()
+    axis = draw.choice("disclaimed_axis", (0, 1, 2), (2, 1, 3))
+    cut = low[axis] + draw.uniform("disclaimed_cut", 0.25, 0.5) * (high[axis] - low[axis])
+    above = draw.chance("disclaimed_side", 0.4)
+    patches = [
+        replace(p, broken=True, group=new_group())
+        if (p.vertices[:, axis].mean() > high[axis] + low[axis] - cut if above
+            else p.vertices[:, axis].mean() < cut)
+        else p
+        for p in model.patches
+    ]  # fmt: skip
+    if all(p.broken for p in patches):
+        return model
+    return Model(patches)
+
+
+def near_copy(seed: int, names: Mapping[str, int]) -> dict[str, float]:
+    """Return overrides that change one parameter of a design by a bounded amount.
+
+    names: the parameters of the original, as `Design.names`. A continuous parameter moves by 0.2 to 0.4 of its
+    range; a discrete one takes another value.
+    """
+    draw = Draw(mix(seed, 3))
+    keys = sorted(k for k in names if not k.startswith("whole."))
+    key = draw.choice("key", keys)
+    options = names[key]
+    original = Draw(mix(seed, 2)).unit(key)
+    if options == 0:
+        step = draw.uniform("step", 0.2, 0.4)
+        return {key: original + step if original < 0.5 else original - step}
+    step = draw.integer("jump", 1, max(1, options - 1)) / options
+    return {key: (original + step) % 1.0}
