@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.pictures import Picture
 
 RECALL_AT = 10
+WRITES = "-writes"  # suffix of the collection that scenarios write into
 
 
 @dataclass(frozen=True)
@@ -38,29 +39,35 @@ class Gallery:
 
 
 def fill(url: str, pictures: Sequence[Picture], *, collection: str) -> Gallery:
-    """Store the pictures in a collection, and fetch their vectors.
+    """Store the pictures in a collection, unless it has them already, and fetch their vectors.
 
-    Raises SystemExit when the collection holds something else, or refuses a picture.
+    A second collection is made for scenarios that write. Raises SystemExit when the collection
+    holds something else, or refuses a picture.
     """
     with Client(url, timeout_s=60) as client:
-        have = {entry.name: entry.count for entry in client.list_collections()}
-        if have.get(collection, 0) not in (0, len(pictures)):
+        held = client.put_collection(collection).count
+        if held not in (0, len(pictures)):
             raise SystemExit(
-                f"The collection {collection!r} holds {have[collection]} items, not these "
-                f"{len(pictures)} pictures: name another with --collection."
+                f"The collection {collection!r} holds {held} items, not these {len(pictures)} "
+                "pictures: name another."
             )
-        client.put_collection(collection)
-        items = [Item(id=picture.name, image=picture.data) for picture in pictures]
-        results = client.ingest(items, collection=collection, max_items=16, workers=2)
-        for result in track(results, "storing the gallery", total=len(items), transient=True):
-            if result.error is not None:
-                raise SystemExit(f"{result.id} was refused: {result.error}")
+        client.put_collection(f"{collection}{WRITES}")
+        if held == 0:
+            _store(client, pictures, collection)
         names = [picture.name for picture in pictures]
         vectors = [
             _vector(client, name, collection)
             for name in track(names, "fetching its vectors", transient=True)
         ]
     return Gallery(url, collection, tuple(pictures), np.stack(vectors))
+
+
+def _store(client: Client, pictures: Sequence[Picture], collection: str) -> None:
+    items = [Item(id=picture.name, image=picture.data) for picture in pictures]
+    results = client.ingest(items, collection=collection, max_items=16, workers=2)
+    for result in track(results, "storing the gallery", total=len(items), transient=True):
+        if result.error is not None:
+            raise SystemExit(f"{result.id} was refused: {result.error}")
 
 
 def hits_of(body: bytes) -> Sequence[Mapping[str, object]]:

@@ -44,13 +44,14 @@ class Prepared:
 class Channel(Protocol):
     """How requests travel. `start` sends at once when it can; the future is the answer."""
 
-    opened: int
+    @property
+    def opened(self) -> int: ...
 
     async def warm(self, count: int) -> None: ...
 
     def start(self, payload: Any) -> asyncio.Future[Answer]: ...
 
-    def close(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 class HttpChannel:
@@ -76,7 +77,7 @@ class HttpChannel:
             raise WireError("all connections are in use")
         return asyncio.ensure_future(self._open_and_send(payload))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._pool.close()
 
     def _send(self, connection: Connection, payload: bytes) -> asyncio.Future[Answer]:

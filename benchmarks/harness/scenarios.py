@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from harness.gallery import RECALL_AT, hits_of
+from harness.gallery import RECALL_AT, WRITES, hits_of
 from harness.pictures import content_type, salted, zipf
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class ReadYourWrites:
 
     @property
     def collection(self) -> str:
-        return f"{self.gallery.collection}-writes"
+        return f"{self.gallery.collection}{WRITES}"
 
     def request(self, number: int) -> Request:
         if number % self.write_every == 0 or not self._acknowledged:
@@ -143,7 +143,7 @@ class ReadYourWrites:
         return Request("POST", path, JSON, body, lambda answer: _finds(wanted, hits_of(answer)))
 
     def _write(self, item_id: str) -> Request:
-        vector = self._rng.standard_normal(self.gallery.vectors.shape[1]).astype(np.float32)
+        vector = self._rng.standard_normal((self.gallery.vectors.shape[1],), np.float32)
         body = json.dumps({"vector": vector.tolist(), "metadata": {"n": 1}}).encode()
 
         def is_right(answer: bytes) -> bool:
@@ -167,7 +167,7 @@ class BatchIngest:
 
     @property
     def collection(self) -> str:
-        return f"{self.gallery.collection}-writes"
+        return f"{self.gallery.collection}{WRITES}"
 
     def request(self, number: int) -> Request:
         pictures = self.gallery.pictures

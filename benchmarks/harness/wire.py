@@ -39,13 +39,18 @@ class Answer:
         return line.split(b":", 1)[1].strip().decode("latin-1")
 
     def stages_ms(self) -> dict[str, float]:
-        """Milliseconds a stage, from Server-Timing (W3C)."""
-        stages = {}
-        for entry in (self.header("server-timing") or "").split(","):
-            name, _, rest = entry.strip().partition(";dur=")
-            if rest:
-                stages[name] = float(rest)
-        return stages
+        """Milliseconds a stage that the server reports."""
+        return stages_ms(self.header("server-timing") or "")
+
+
+def stages_ms(server_timing: str) -> dict[str, float]:
+    """Milliseconds by name, from a Server-Timing header (W3C)."""
+    stages = {}
+    for entry in server_timing.split(","):
+        name, _, rest = entry.strip().partition(";dur=")
+        if rest:
+            stages[name] = float(rest)
+    return stages
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+TESTS = Path(__file__).resolve().parents[2]
+BENCHMARKS = TESTS.parent / "benchmarks"
+sys.path[:0] = [str(BENCHMARKS), str(TESTS / "unit" / "client")]
+
+from fake_server import FakeVitrine, serve  # noqa: E402 (the path is set above)
 
 
 @pytest.fixture
@@ -38,3 +43,26 @@ def stall_server() -> Callable[..., AbstractContextManager[str]]:
                 process.stdin.close()
 
     return start
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twenty pictures that look different."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for at in range(20):
+        noise = np.random.default_rng(at).integers(0, 256, (8, 8, 3), np.uint8)
+        suffix = "png" if at % 2 else "jpg"
+        Image.fromarray(noise).resize((64, 64)).save(root / f"{at:02}.{suffix}")
+    return root
+
+
+@pytest.fixture
+def fake() -> FakeVitrine:
+    return FakeVitrine()
+
+
+@pytest.fixture
+def url(fake: FakeVitrine) -> Iterator[str]:
+    with serve(fake) as address:
+        yield address

@@ -35,7 +35,7 @@ def run(
         channel = HttpChannel(target)
         loop = OpenLoop(channel, lambda _: prepared, times, timeout_s=timeout_s)
         recording = await loop.run(names=("get",), warmup_s=0.5, connections=16)
-        channel.close()
+        await channel.close()
         return recording
 
     return uvloop.run(go())

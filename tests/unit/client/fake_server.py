@@ -150,7 +150,7 @@ class FakeVitrine:
 
     def in_collection(
         self, request: Request, method: str, name: str, rest: list[str]
-    ) -> dict[str, Any] | bytes:
+    ) -> dict[str, Any] | bytes | Answer:
         items = self.items[name]
         match method, rest:
             case "GET", []:
@@ -166,7 +166,8 @@ class FakeVitrine:
                 failed = sum("error" in result for result in results)
                 return {"items": results, "stored": len(results) - failed, "failed": failed}
             case "POST", ["search"]:
-                return self.search(name, request)
+                body = json.dumps(self.search(name, request)).encode()
+                return Answer(200, body, {"server-timing": "decode;dur=1.000, search;dur=0.500"})
             case "PUT", ["items", item_id]:
                 image, vector, metadata = _content(request)
                 return self.store(name, item_id, image, vector, metadata)
