@@ -11,8 +11,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
 from . import designs, plan
 from .store import MANIFEST, CorpusError, sha256
 
@@ -55,6 +53,9 @@ def generate(
         "designs": designs, "views_per_design": views_per_design, "seed": seed, "size": size,
         **_versions(),
     }  # fmt: skip
+    # imported here: drawing single sheets needs no terminal library
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
     _claim(out, settings)
     starts = range(0, designs, SHARD_DESIGNS)
     jobs = [

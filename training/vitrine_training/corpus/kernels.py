@@ -19,7 +19,8 @@ OUTLINE, CREASE, ORNAMENT, CONTOUR = 1, 2, 3, 4
 PLAIN, CONTOURS, STIPPLE, HATCH, TONE, STREAKS = 0, 1, 2, 3, 4, 5
 
 
-@njit(cache=True, inline="never")  # type: ignore[untyped-decorator]
+# Signatures are given where calls differ in literals: each would be compiled again.
+@njit("float64(int64, int64, int64)", cache=True)  # type: ignore[untyped-decorator]
 def hash_unit(a: Any, b: Any, c: Any) -> Any:
     """Hash three integers to a float in [0, 1)."""
     h = np.uint32(a) * np.uint32(0x9E3779B1) ^ np.uint32(b) * np.uint32(0x85EBCA77)
@@ -32,7 +33,7 @@ def hash_unit(a: Any, b: Any, c: Any) -> Any:
     return h * (1.0 / 4294967296.0)
 
 
-@njit(cache=True, inline="never")  # type: ignore[untyped-decorator]
+@njit("int64(float64, float64, float64, float64)", cache=True)  # type: ignore[untyped-decorator]
 def cell_of(kind: Any, x: Any, y: Any, p: Any) -> Any:
     """Return the cell of a surface pattern at (x, y); lines are drawn where the cell changes.
 

@@ -73,6 +73,14 @@ def legs(draw: Draw, w: float, d: float, height: float, say: Say) -> Model:
     return panel.moved(x, 0).both("x")
 
 
+def under(draw: Draw, top: np.ndarray, height: float, say: Say) -> Model:
+    """Supports for a top of the given outline: nearer to its middle the less it fills its rectangle."""
+    w, d = (float(v) for v in np.ptp(top, axis=0))
+    fill = abs(outlines.area(top)) / (w * d)
+    inset = 0.97 * min(1.0, max(0.55, fill)) ** 0.75
+    return legs(draw, w * inset, d * inset, height, say)
+
+
 def _back(draw: Draw, w: float, height: float, thickness: float, say: Say) -> Model:
     """Chair back standing on z = 0 in the plane y = 0."""
     p = draw.part("back")
@@ -137,8 +145,8 @@ def chair(draw: Draw, say: Say) -> Model:
     high = draw.chance("bar", 0.15)
     height = draw.uniform("height", 0.38, 0.5) * (1.6 if high else 1.0)
     t = draw.uniform("seat", 0.02, 0.09)
-    model = legs(draw, w, d, height, say)
     shape = parts.outline(draw.part("seat"), 0.5 * w, 0.5 * d)
+    model = under(draw, shape, height, say)
     seat = solids.extrude(shape, t, bevel=0.3 * t).moved(0, 0, height)
     if draw.chance("cushion", 0.35):
         say("a cushioned seat", "软垫座面")
@@ -163,8 +171,9 @@ def stool(draw: Draw, say: Say) -> Model:
     d = draw.uniform("depth", 0.28, 0.45)
     height = draw.uniform("height", 0.2, 0.75)
     t = draw.uniform("seat", 0.02, 0.12)
-    model = legs(draw, w, d, height, say)
-    seat = solids.extrude(parts.outline(draw.part("seat"), 0.5 * w, 0.5 * d), t, bevel=0.35 * t)
+    shape = parts.outline(draw.part("seat"), 0.5 * w, 0.5 * d)
+    model = under(draw, shape, height, say)
+    seat = solids.extrude(shape, t, bevel=0.35 * t)
     seat = seat.dressed(parts.ornament(draw, w, say, probability=0.3))
     if draw.chance("saddle", 0.25):
         say("a saddle seat", "鞍形座面")
@@ -180,9 +189,10 @@ def table(draw: Draw, say: Say) -> Model:
     """Tables and desks."""
     w, d = draw.uniform("width", 0.5, 1.8), draw.uniform("depth", 0.45, 0.9)
     height, t = draw.uniform("height", 0.35, 0.8), draw.uniform("top", 0.015, 0.07)
-    top = solids.extrude(parts.outline(draw.part("top"), 0.5 * w, 0.5 * d), t, bevel=0.25 * t)
+    shape = parts.outline(draw.part("top"), 0.5 * w, 0.5 * d)
+    top = solids.extrude(shape, t, bevel=0.25 * t)
     top = top.dressed(parts.ornament(draw, w, say, probability=0.2))
-    model = legs(draw, w * 0.94, d * 0.94, height, say) + top.moved(0, 0, height)
+    model = under(draw, shape, height, say) + top.moved(0, 0, height)
     if draw.chance("shelf", 0.3):
         say("a lower shelf", "下层搁板")
         model += solids.box(0.8 * w, 0.8 * d, 0.02).moved(0, 0, height * draw.uniform("low", 0.2, 0.5))
