@@ -104,6 +104,16 @@ class Recording:
         wrong = int((self.wrong & self.counted).sum())
         return {**found, "wrong answer": wrong} if wrong else found
 
+    def percentile_ms(self, percentile: float) -> float:
+        """Latency that this percentage of all requests stay under; inf when too few were good.
+
+        A request that failed has no latency that could be counted as a good one: it is slower than
+        every limit.
+        """
+        latencies = np.sort(self.latencies_s) * 1e3
+        at = int(np.ceil(percentile / 100 * self.counted.sum())) - 1
+        return float(latencies[max(at, 0)]) if at < len(latencies) else float("inf")
+
     def percentiles_ms(self) -> dict[str, float]:
         """Latency by percentile, and the maximum; NaN when there was no good answer."""
         latencies = self.latencies_s * 1e3

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from harness import machine
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,12 +23,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-BENCHMARKS = os.path.join(os.path.dirname(__file__), "..", "..", "..", "benchmarks")
-
 
 def command(url: str, folder: Path, *options: str) -> list[str]:
-    locustfile = os.path.abspath(os.path.join(BENCHMARKS, "locustfile.py"))
-    base = [sys.executable, "-m", "locust", "-f", locustfile, "--host", url]
+    locustfile = machine.ROOT / "benchmarks" / "locustfile.py"
+    base = [sys.executable, "-m", "locust", "-f", str(locustfile), "--host", url]
     return [*base, "--images", str(folder), *options]
 
 

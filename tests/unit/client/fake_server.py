@@ -103,7 +103,8 @@ class FakeVitrine:
             body=body,
         )
         answer = self.faults.popleft() if self.faults else self.answer(request)
-        headers = {"content-type": "application/json", **answer.headers}
+        length = str(len(answer.body))
+        headers = {"content-type": "application/json", "content-length": length, **answer.headers}
         await send(
             {
                 "type": "http.response.start",

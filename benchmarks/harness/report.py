@@ -1,0 +1,266 @@
+"""A run as one HTML page that needs nothing else: figures, charts, doubts, machine."""
+
+from __future__ import annotations
+
+import statistics
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.charts import Axis, Line, lines, stacked
+from harness.recording import PERCENTILES, Recording
+from harness.sweep import Slo, Step, by_rate, highest_holding, knee
+from harness.wire import STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#1d2733;max-width:62rem;margin:0 auto;padding:2rem}
+h1{font-size:1.9rem;margin:0}h2{margin:2.6rem 0 .4rem;font-size:1.25rem}
+p.lead{color:#5b6876;margin:.2rem 0 1.6rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:1rem}
+.figure{border:1px solid #dde3e8;border-radius:.5rem;padding:.9rem 1.1rem}
+.figure b{display:block;font-size:1.7rem;line-height:1.2}.figure span{color:#5b6876}
+.doubt{border-left:.35rem solid #c8443f;background:#fbeeee;padding:.7rem 1rem;margin:1.2rem 0}
+.sure{border-left:.35rem solid #5a9367;background:#eef5f0;padding:.7rem 1rem;margin:1.2rem 0}
+svg{width:100%;height:auto}.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-size:.86rem;width:100%}
+th,td{padding:.28rem .6rem;text-align:right;border-bottom:1px solid #dde3e8;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}dl{display:grid;grid-template-columns:12rem 1fr}
+dt{color:#5b6876}dd{margin:0}
+"""
+
+
+def charts(folder: Path, steps: Sequence[Step], slo: Slo) -> dict[str, str]:
+    """SVG by name."""
+    rates = by_rate(steps)
+    at_knee = knee(steps)
+    marks = {"knee": at_knee} if at_knee is not None else {}
+    rate_axis = Axis("offered requests a second", low=0.0)
+
+    def middle(name: str, read: Callable[[Step], float]) -> Line:
+        values = [[read(step) for step in repeats] for repeats in rates.values()]
+        return Line(
+            name,
+            list(rates),
+            [statistics.median(found) for found in values],
+            [min(found) for found in values],
+            [max(found) for found in values],
+        )
+
+    def latency(name: str) -> Callable[[Step], float]:
+        return lambda step: step.latency_ms[name]
+
+    drawn = {
+        "latency": lines(
+            [middle(f"p{p:g}", latency(f"p{p:g}")) for p in PERCENTILES],
+            x=rate_axis,
+            y=Axis("latency from the intended moment, ms", log=True),
+            marks=marks,
+            limits={str(slo): slo.limit_ms},
+        ),
+        "throughput": lines(
+            [
+                middle("achieved", lambda step: step.achieved_per_s),
+                Line("offered", list(rates), list(rates), dashed=True),
+            ],
+            x=rate_axis,
+            y=Axis("good answers a second", low=0.0),
+            marks=marks,
+        ),
+        "stages": stacked(
+            STAGES,
+            [(f"{rate:g}", _mean_stages(repeats)) for rate, repeats in rates.items()],
+            x="offered requests a second",
+            y="mean milliseconds on the server",
+        ),
+        "cpu": stacked(
+            ["sidecar", "triton", "supervisor", "generator"],
+            [(f"{rate:g}", _mean_cores(repeats)) for rate, repeats in rates.items()],
+            x="offered requests a second",
+            y="CPU cores in use",
+        ),
+        "distribution": _distribution(folder, rates, slo),
+    }
+    if any(step.observed["batches"] for step in steps):
+        drawn["batches"] = _batches(rates)
+        drawn["triton"] = lines(
+            [
+                middle("queue", lambda step: step.observed["queue_ms"] or 0.0),
+                middle("compute", lambda step: step.observed["compute_ms"] or 0.0),
+            ],
+            x=rate_axis,
+            y=Axis("mean milliseconds in Triton", low=0.0),
+            marks=marks,
+        )
+    return drawn
+
+
+def page(run: dict[str, Any], steps: Sequence[Step], slo: Slo, drawn: dict[str, str]) -> str:
+    """The whole page."""
+    best, at_knee = highest_holding(steps, slo), knee(steps)
+    recalls = [step.recall for step in steps if step.recall is not None]
+    capacity = statistics.median(run["capacity_per_s"])
+    figures = [
+        (f"{best:g}/s" if best is not None else "none", f"highest rate with {slo}"),
+        (f"{capacity:.0f}/s", "good answers at saturation"),
+        (f"{at_knee:g}/s" if at_knee is not None else "none", "knee"),
+        (f"{min(recalls):.4f}" if recalls else "not asked", "lowest recall@10 under load"),
+    ]
+    doubted = [(step, doubt) for step in steps for doubt in step.doubts]
+    boxes = "".join(
+        f'<div class="figure"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+        for value, name in figures
+    )
+    text = {
+        "latency": "Latency against rate",
+        "throughput": "Throughput",
+        "stages": "Where the time goes",
+        "triton": "Triton's queue and compute",
+        "batches": "Batches that Triton executed",
+        "cpu": "CPU of each process",
+        "distribution": "Distribution of the latency",
+    }
+    notes = {
+        "latency": "Arrivals by the clock; lines are medians of the repeats, bands their spread.",
+        "throughput": "Where the line leaves the dashed one, the server no longer keeps up.",
+        "stages": "From the Server-Timing of every answer. Queue is the wait for a batch.",
+        "triton": "From Triton's own statistics of the model.",
+        "batches": "Share of the images that were executed in a batch of each size.",
+        "cpu": "The generator runs on the same machine: its share is not the server's.",
+        "distribution": "All good answers of a rate; the last percent is where users notice.",
+    }
+    sections = "".join(
+        f"<h2>{text[name]}</h2><p class=lead>{notes[name]}</p>{drawn[name]}"
+        for name in text
+        if name in drawn
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        f"<title>Vitrine under load</title><style>{STYLE}</style>"
+        f"<h1>Vitrine under load</h1><p class=lead>{escape(run['mix'])} &middot; "
+        f"{escape(run['machine']['time'])} &middot; {escape(run['machine']['cpu'])}, "
+        f"{run['machine']['cores']} cores</p>"
+        f"<div class=figures>{boxes}</div>{_verdict(doubted, steps)}{sections}"
+        f"<h2>Every step</h2><div class=scroll>{_table(steps, slo)}</div>"
+        f"<h2>What was measured, and on what</h2>{_facts(run)}</html>"
+    )
+
+
+def _verdict(doubted: Sequence[tuple[Step, str]], steps: Sequence[Step]) -> str:
+    if not doubted:
+        worst = max(step.lag_p99_ms for step in steps)
+        return (
+            '<p class="sure">The generator kept up: in the worst step 99 % of the requests left '
+            f"within {worst:.2f} ms of their time.</p>"
+        )
+    lines_ = "".join(
+        f"<li>at {step.rate:g}/s, repeat {step.repeat + 1}: {escape(doubt)}</li>"
+        for step, doubt in doubted
+    )
+    return (
+        '<div class="doubt"><b>These steps cannot be believed: the generator was the '
+        f"bottleneck.</b><ul>{lines_}</ul></div>"
+    )
+
+
+def _table(steps: Sequence[Step], slo: Slo) -> str:
+    names = [f"p{p:g}" for p in PERCENTILES]
+    head = ["offered/s", "repeat", "achieved/s", *names, "max ms", "errors", "recall@10", str(slo)]
+    rows = []
+    for step in sorted(steps, key=lambda step: (step.rate, step.repeat)):
+        bad = {name: n for name, n in step.statuses.items() if name != "200"}
+        rows.append(
+            [
+                f"{step.rate:g}",
+                str(step.repeat + 1),
+                f"{step.achieved_per_s:.1f}",
+                *(f"{step.latency_ms[name]:.1f}" for name in names),
+                f"{step.latency_ms['max']:.1f}",
+                ", ".join(f"{name}: {n}" for name, n in bad.items()) or "0",
+                f"{step.recall:.4f}" if step.recall is not None else "",
+                "holds" if step.holds(slo) else "broken",
+            ]
+        )
+    header = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return f"<table><tr>{header}</tr>{body}</table>"
+
+
+def _facts(run: dict[str, Any]) -> str:
+    flat = {
+        **{key: value for key, value in run["machine"].items() if key != "packages"},
+        **{f"{name} (package)": version for name, version in run["machine"]["packages"].items()},
+        **{f"{name} (setting)": value for name, value in run["settings"].items()},
+        **{f"{name} (server)": value for name, value in run["server"].items()},
+    }
+    pairs = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in flat.items())
+    return f"<dl>{pairs}</dl>"
+
+
+def _mean_stages(repeats: Sequence[Step]) -> dict[str, float]:
+    return {
+        name: statistics.mean(step.stages_ms.get(name, 0.0) for step in repeats) for name in STAGES
+    }
+
+
+def _mean_cores(repeats: Sequence[Step]) -> dict[str, float]:
+    roles = repeats[0].observed["cores"]
+    return {
+        role: statistics.mean(step.observed["cores"].get(role, 0.0) for step in repeats)
+        for role in roles
+    }
+
+
+def _batches(rates: dict[float, list[Step]]) -> str:
+    shares: list[tuple[str, dict[str, float]]] = []
+    sizes: set[int] = set()
+    for rate, repeats in rates.items():
+        images: dict[int, int] = {}
+        for step in repeats:
+            for size, count in step.observed["batches"].items():
+                bucket = 1 << (int(size) - 1).bit_length()  # 3 and 4 → 4
+                images[bucket] = images.get(bucket, 0) + int(size) * count
+        sizes |= images.keys()
+        whole = sum(images.values()) or 1
+        shares.append((f"{rate:g}", {_bucket(size): n / whole for size, n in images.items()}))
+    return stacked(
+        [_bucket(size) for size in sorted(sizes)],
+        shares,
+        x="offered requests a second",
+        y="share of the images",
+    )
+
+
+def _bucket(size: int) -> str:
+    return str(size) if size <= 2 else f"{size // 2 + 1} to {size}"
+
+
+def _distribution(folder: Path, rates: dict[float, list[Step]], slo: Slo) -> str:
+    """Latency by percentile at a low rate, at the objective's limit and just above it."""
+    steps = [step for repeats in rates.values() for step in repeats]
+    best = highest_holding(steps, slo)
+    above = [rate for rate in rates if best is not None and rate > best]
+    chosen = sorted({min(rates), *([best] if best is not None else []), *above[:1]})
+    spots = np.array([0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99])
+    drawn = []
+    for rate in chosen:
+        found = np.concatenate(
+            [Recording.load(folder / step.file).latencies_s for step in rates[rate]]
+        )
+        if len(found):
+            # the percentile axis is nines: 90 % is 1, 99 % is 2 (as in HdrHistogram's plots)
+            nines = -np.log10(1 - spots[spots < 100 * (1 - 1 / len(found))] / 100)
+            spread = np.percentile(found * 1e3, 100 * (1 - 10.0**-nines))
+            drawn.append(Line(f"{rate:g}/s", nines.tolist(), spread.tolist()))
+    return lines(
+        drawn,
+        x=Axis("nines: 1 is 90 %, 2 is 99 %, 3 is 99.9 %", low=0.0),
+        y=Axis("latency, ms", log=True),
+        limits={str(slo): slo.limit_ms},
+    )
