@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     model_repository: Path = Field(
         Path("model_repository/cpu"), description="Triton's model repository for this machine"
     )
+    triton_env: Path = Field(
+        Path(".venv/triton"), description="environment whose Triton `vitrine-serve` starts"
+    )
     log_format: str = Field(
         "text", pattern="^(text|json)$", description="log lines for people or for machines"
     )
