@@ -68,7 +68,7 @@ def from_corpus(corpus: Corpus, split: str) -> Catalogue:
         pixels=_Rows(corpus, rows),
         design=np.unique(corpus.design[rows], return_inverse=True)[1].astype(np.int64),
         family=np.unique(origin, return_inverse=True)[1].astype(np.int64),
-        subclass=np.asarray(corpus.subclass[rows], np.int64),
+        subclass=corpus.subclass[rows],
         texts=[(str(corpus.caption_en[row]), str(corpus.caption_zh[row])) for row in rows],
         names=[""] * len(rows),
     )
@@ -78,10 +78,10 @@ class _Rows:
     """Rows of a corpus's sheets, read when asked for."""
 
     def __init__(self, corpus: Corpus, rows: NDArray[np.int64]) -> None:
-        self._sheets, self._rows = corpus.sheets, rows
+        self._corpus, self._rows = corpus, rows
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        return np.asarray(self._sheets[int(self._rows[index])])
+        return self._corpus.image(int(self._rows[index]))
 
 
 def from_folder(folder: Path, table: Path, preprocessing: Preprocessing) -> Catalogue:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from vitrine_server import images
 from vitrine_training import synthetic
+from vitrine_training.corpus import Corpus
 from vitrine_training.floors import FLOORS
 from vitrine_training.metrics import Summary, rank_metrics, summarise
 from vitrine_training.model import DesignViT
@@ -227,7 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "DeepPatent", asked, read_list(root, database, preprocessing), methods
         )
     if options.corpus:
-        for name, method, metrics in synthetic.evaluate(options.corpus, methods, text, embed):
+        for name, method, metrics in synthetic.evaluate(
+            Corpus.open(options.corpus), methods, text, embed
+        ):
             rows.append(_row(f"synthetic, {name}", method, metrics))
     print_rows(rows, Console())
     if options.out:

@@ -2,7 +2,8 @@
 
 A stem turns the image into a grid of tokens, transformer blocks let them look at each other, and
 the readout keeps the layout: beside the mean of all tokens it gives the head a 4×4 grid of local
-means. Every operation exports to ONNX as a plain convolution, matrix product or softmax.
+means, and with a convolutional stem a finer grid of its early features. Every operation exports to
+ONNX as a plain convolution, average, matrix product or softmax.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class DesignViTConfig:
     """
 
     image_size: int = 224
+    shrink: int = 1
     patch_size: int = 16
     dim: int = 192
     depth: int = 12
@@ -50,28 +52,34 @@ class DesignViTConfig:
     conv_blocks: tuple[int, int, int] = (1, 2, 2)
     grid: int = 4
     grid_dim: int = 48
+    detail_grid: int = 0
+    detail_dim: int = 16
     mean: tuple[float, float, float] = (1.0, 1.0, 1.0)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
 
     def __post_init__(self) -> None:
-        if self.image_size % self.patch_size:
+        if self.image_size % (self.shrink * self.patch_size):
             raise ValueError(
-                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+                f"image_size {self.image_size} is not a multiple of shrink {self.shrink} times "
+                f"patch_size {self.patch_size}"
             )
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
         if self.stem == "conv" and self.patch_size != 16:
             raise ValueError(f'stem "conv" has patch_size 16, not {self.patch_size}')
+        if self.stem == "patch" and self.detail_grid:
+            raise ValueError('detail_grid needs stem "conv"')
 
     @property
     def side(self) -> int:
         """Tokens along one side of the image."""
-        return self.image_size // self.patch_size
+        return self.image_size // (self.shrink * self.patch_size)
 
     @property
     def pooling(self) -> str:
         """Name of the readout, part of the fingerprint of the vector space."""
-        return f"mean+grid{self.grid}x{self.grid}"
+        detail = f"+detail{self.detail_grid}x{self.detail_grid}" if self.detail_grid else ""
+        return f"mean+grid{self.grid}x{self.grid}{detail}"
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -134,29 +142,35 @@ class ResidualBlock(nn.Module):
         return F.relu(hidden + self.shortcut(x))
 
 
-class ConvStem(nn.Sequential):
-    """(B, 3, S, S) → (B, dim, S/16, S/16)."""
+class ConvStem(nn.Module):
+    """Residual stages of strides 4, 8 and 16."""
 
     def __init__(self, config: DesignViTConfig) -> None:
-        first = config.conv_channels[0]
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, first // 2, 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(first // 2),
+        super().__init__()
+        channels = config.conv_channels[0]
+        self.entry = nn.Sequential(
+            nn.Conv2d(3, channels // 2, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(channels // 2),
             nn.ReLU(inplace=True),
-            nn.Conv2d(first // 2, first, 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(first),
+            nn.Conv2d(channels // 2, channels, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-        ]
-        channels = first
-        for stage, (width, blocks) in enumerate(
+        )
+        self.stages = nn.ModuleList()
+        for number, (width, blocks) in enumerate(
             zip(config.conv_channels, config.conv_blocks, strict=True)
         ):
+            layers = []
             for block in range(blocks):
-                stride = 2 if stage and not block else 1
-                layers.append(ResidualBlock(channels, width, stride))
+                layers.append(ResidualBlock(channels, width, 2 if number and not block else 1))
                 channels = width
-        layers.append(nn.Conv2d(channels, config.dim, 1))
-        super().__init__(*layers)
+            self.stages.append(nn.Sequential(*layers))
+        self.out = nn.Conv2d(channels, config.dim, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, S, S) → (B, dim, S/16, S/16) and the features of stride 8."""
+        fine = self.stages[1](self.stages[0](self.entry(x)))
+        return self.out(self.stages[2](fine)), fine
 
 
 class DesignViT(nn.Module):
@@ -166,6 +180,7 @@ class DesignViT(nn.Module):
     """
 
     averages: Tensor
+    detail_averages: Tensor
 
     def __init__(self, config: DesignViTConfig | None = None) -> None:
         super().__init__()
@@ -180,9 +195,15 @@ class DesignViT(nn.Module):
         self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.grid = nn.Linear(config.dim, config.grid_dim)
-        self.head = nn.Linear(config.dim + config.grid**2 * config.grid_dim, config.embedding)
+        width = config.dim + config.grid**2 * config.grid_dim
         averages = grid_averages(config.side, config.grid)
         self.register_buffer("averages", averages, persistent=False)
+        if config.detail_grid:
+            self.detail = nn.Linear(config.conv_channels[1], config.detail_dim)
+            width += config.detail_grid**2 * config.detail_dim
+            averages = grid_averages(2 * config.side, config.detail_grid)
+            self.register_buffer("detail_averages", averages, persistent=False)
+        self.head = nn.Linear(width, config.embedding)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -203,22 +224,32 @@ class DesignViT(nn.Module):
             torch.manual_seed(seed)
             return cls(config).eval()
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """Patch tokens of x, (B, 3, S, S) normalised → (B, N, dim), row by row from the top."""
-        x = self.stem(x).flatten(2).transpose(1, 2) + self.positions
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x as in `forward` → tokens (B, N, dim) and the readout (B, R) that the head projects."""
+        if self.config.shrink > 1:
+            x = F.avg_pool2d(x, self.config.shrink)
+        fine: Tensor | None = None
+        if isinstance(self.stem, ConvStem):
+            x, fine = self.stem(x)
+        else:
+            x = self.stem(x)
+        x = x.flatten(2).transpose(1, 2) + self.positions
         for block in self.blocks:
             x = block(x)
-        normed: Tensor = self.norm(x)
-        return normed
+        tokens: Tensor = self.norm(x)
+        parts = [tokens.mean(dim=1), torch.matmul(self.averages, self.grid(tokens)).flatten(1)]
+        if fine is not None and self.config.detail_grid:
+            cells = self.detail(fine.flatten(2).transpose(1, 2))
+            parts.append(torch.matmul(self.detail_averages, cells).flatten(1))
+        return tokens, torch.cat(parts, dim=1)
 
-    def readout(self, tokens: Tensor) -> Tensor:
-        """What the head sees: (B, N, dim) → (B, dim + grid² · grid_dim)."""
-        cells = torch.matmul(self.averages, self.grid(tokens))
-        return torch.cat([tokens.mean(dim=1), cells.flatten(1)], dim=1)
+    def tokens(self, x: Tensor) -> Tensor:
+        """Patch tokens of x, (B, 3, S, S) normalised → (B, N, dim), row by row from the top."""
+        return self.features(x)[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, S, S) float, normalised with the config's mean and std → (B, embedding), L2."""
-        return F.normalize(self.head(self.readout(self.tokens(x))), dim=1)
+        return F.normalize(self.head(self.features(x)[1]), dim=1)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """`pixels` (B, S, S, 3) uint8, as served, → the float (B, 3, S, S) that `forward` takes."""
@@ -226,14 +257,15 @@ class DesignViT(nn.Module):
         std = torch.tensor(self.config.std, device=pixels.device) * 255.0
         return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
-    def at_size(self, image_size: int) -> DesignViT:
+    def at_size(self, image_size: int, *, shrink: int = 1) -> DesignViT:
         """A copy for another image size; position embeddings are interpolated (bicubic)."""
-        config = dataclasses.replace(self.config, image_size=image_size)
+        config = dataclasses.replace(self.config, image_size=image_size, shrink=shrink)
         state = self.state_dict()
         side, dim = self.config.side, self.config.dim
-        positions = state["positions"].float().reshape(1, side, side, dim).permute(0, 3, 1, 2)
-        resized = F.interpolate(positions, size=(config.side, config.side), mode="bicubic")
-        state["positions"] = resized.permute(0, 2, 3, 1).reshape(1, config.side**2, dim)
+        if config.side != side:
+            grid = state["positions"].reshape(1, side, side, dim).permute(0, 3, 1, 2)
+            grid = F.interpolate(grid, size=(config.side, config.side), mode="bicubic")
+            state["positions"] = grid.permute(0, 2, 3, 1).reshape(1, config.side**2, dim)
         model = DesignViT.from_seed(0, config)
         model.load_state_dict(state)
         model.trained = self.trained

@@ -6,8 +6,8 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-import simplejpeg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,9 +78,8 @@ def _ranking(gallery: Gallery, vectors: NDArray[np.float32], query: int) -> str:
 
 
 def _image(gallery: Gallery, index: int, kind: str, note: str) -> str:
-    jpeg = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(gallery.pixels[index]), 80, colorspace="RGB", colorsubsampling="444"
-    )
+    bgr = np.ascontiguousarray(gallery.pixels[index][:, :, ::-1])
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     title = escape(gallery.files[index] + note, quote=True)
     data = base64.b64encode(jpeg).decode()
     return f'<img class="{kind}" title="{title}" src="data:image/jpeg;base64,{data}">'

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitrine_training.corpus import Corpus
 from vitrine_training.data import fit
 from vitrine_training.metrics import rank_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from vitrine_training.corpus import Corpus
     from vitrine_training.evaluate import Embedder
     from vitrine_training.text import TextTower
 
@@ -28,10 +27,9 @@ _SIDE = 224
 
 
 def evaluate(
-    folder: Path, methods: dict[str, Embedder], text: TextTower | None, encoder: Embedder
+    corpus: Corpus, methods: dict[str, Embedder], text: TextTower | None, encoder: Embedder
 ) -> Iterator[tuple[str, str, Metrics]]:
     """Yield (test, method, metrics); the floors take part in the first two tests alone."""
-    corpus = Corpus.open(folder)
     for split, name in (("val", "seen classes"), ("unseen", "unseen classes")):
         rows = _rows(corpus, split)
         is_query = corpus.role[rows] == "query"
@@ -91,7 +89,7 @@ def _spread(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _pixels(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return np.stack([fit(np.asarray(corpus.sheets[int(row)]), _SIDE) for row in rows])
+    return np.stack([fit(corpus.image(int(row)), _SIDE) for row in rows])
 
 
 def _instance(

@@ -43,10 +43,9 @@ class TextTower(nn.Module):
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(len(texts), embedding) on the CPU, without gradients."""
         with torch.inference_mode():
-            ids = torch.from_numpy(tokenise(texts, buckets=self.buckets))
-            return torch.cat(
-                [self(part.to(self.fc1.weight.device)) for part in ids.split(512)]
-            ).cpu()
+            ids = torch.from_numpy(tokenise(texts, buckets=self.buckets)).to(self.fc1.weight.device)
+            parts = [self(ids[start : start + 512]) for start in range(0, len(ids), 512)]
+            return torch.cat(parts).cpu()
 
     def save(self, folder: Path, *, half: bool = False) -> None:
         """Write text.json and text.safetensors (as FP16 if `half`) beside the image encoder."""

@@ -301,8 +301,11 @@ def _groups(parts: nn.ModuleDict, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def run(trainer: Trainer, out: Path, *, checkpoint_every: int, image_size: int) -> None:
-    """Train until `recipe.steps`, with a log, a loss plot, checkpoints and the weights in `out`."""
+def run(trainer: Trainer, out: Path, *, checkpoint_every: int, serve: DesignViTConfig) -> None:
+    """Train until `recipe.steps`, with a log, a loss plot, checkpoints and the weights in `out`.
+
+    serve: the weights are written for its image_size and shrink.
+    """
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists():
@@ -336,12 +339,12 @@ def run(trainer: Trainer, out: Path, *, checkpoint_every: int, image_size: int) 
                 sums, count, images, since = {}, 0, 0, time.monotonic()
             if trainer.step % checkpoint_every == 0 or trainer.step == recipe.steps:
                 trainer.save(checkpoint)
-                _export(trainer, out, image_size)
+                _export(trainer, out, serve)
             progress.update(bar, completed=trainer.step)
 
 
-def _export(trainer: Trainer, out: Path, image_size: int) -> None:
-    model = trainer.encoder.at_size(image_size).cpu().eval()
+def _export(trainer: Trainer, out: Path, serve: DesignViTConfig) -> None:
+    model = trainer.encoder.at_size(serve.image_size, shrink=serve.shrink).cpu().eval()
     model.trained = True
     model.save(out)
     if trainer.text is not None:
@@ -399,7 +402,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trainer,
         options.out,
         checkpoint_every=options.checkpoint_every,
-        image_size=model.config.image_size,
+        serve=model.config,
     )
 
 
