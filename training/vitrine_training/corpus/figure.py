@@ -105,15 +105,15 @@ def render(packed: Packed, view: View, pixels: float, pen: Pen, seed: int) -> Gr
     normals = packed.normals @ matrix.T
 
     shape = (height, width)
-    depth = np.full(shape, 9.0)
+    depth = np.full(shape, 9.0, np.float32)
     visible = np.full(shape, -1, np.int32)
     kernels.rasterise(
         screen, w, packed.triangles, packed.owner, packed.uv, packed.table, 0.0015, depth, visible
     )
     group = np.empty(shape, np.int32)
-    cell = np.zeros(shape, np.int64)
+    cell = np.zeros(shape, np.int32)
     contour = np.full(shape, -1, np.int32)
-    slope = np.zeros(shape)
+    slope = np.zeros(shape, np.float32)
     tone = np.full(shape, 255, np.uint8)
     ink = np.zeros(shape, np.uint8)
     light = np.array(pen.light) / np.linalg.norm(pen.light)

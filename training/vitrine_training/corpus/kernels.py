@@ -169,15 +169,30 @@ def rasterise(
         row = owner[t]
         kind = table[row, 0]
         perforated = table[row, 6] > 0.0
+        dwa = (by - cy) * inv
+        dwb = (cy - ay) * inv
         for y in range(y0, y1 + 1):
             py = y + 0.5
-            for x in range(x0, x1 + 1):
-                px = x + 0.5
-                wa = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * inv
-                wb = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * inv
+            # barycentric weights at the left end of the row, and the span where all are positive
+            wa0 = ((bx - x0 - 0.5) * (cy - py) - (by - py) * (cx - x0 - 0.5)) * inv
+            wb0 = ((cx - x0 - 0.5) * (ay - py) - (cy - py) * (ax - x0 - 0.5)) * inv
+            first, last = 0.0, float(x1 - x0)
+            for edge in range(3):
+                w0, dw = wa0, dwa
+                if edge == 1:
+                    w0, dw = wb0, dwb
+                elif edge == 2:
+                    w0, dw = 1.0 - wa0 - wb0, -dwa - dwb
+                if dw > 1e-12:
+                    first = max(first, -w0 / dw - 1e-6)
+                elif dw < -1e-12:
+                    last = min(last, -w0 / dw + 1e-6)
+                elif w0 < -1e-7:
+                    last = -1.0
+            for x in range(x0 + int(math.ceil(first)), x0 + int(math.floor(last)) + 1):
+                wa = wa0 + dwa * (x - x0)
+                wb = wb0 + dwb * (x - x0)
                 wc = 1.0 - wa - wb
-                if wa < -1e-7 or wb < -1e-7 or wc < -1e-7:
-                    continue
                 z = wa * az + wb * bz + wc * cz
                 if z > depth[y, x] + tolerance:
                     continue
@@ -306,39 +321,33 @@ def trace_edges(
     height, width = depth.shape
     for y in range(height - 1):
         for x in range(width - 1):
+            g0 = group[y, x]
             for step in range(2):
-                y1 = y + step
-                x1 = x + 1 - step
-                g0, g1 = group[y, x], group[y1, x1]
-                if g0 < 0 and g1 < 0:
-                    continue
-                line = 0
-                near = depth[y, x] <= depth[y1, x1]
-                if g0 < 0 or g1 < 0:
-                    line = OUTLINE
-                else:
-                    jump = abs(depth[y1, x1] - depth[y, x])
-                    slack = gap + 1.6 * max(slope[y, x], slope[y1, x1])
-                    if jump > slack:
-                        line = OUTLINE
-                    elif g0 != g1:
-                        line = CREASE
-                        near = True
+                y1, x1 = (y, x + 1) if step == 0 else (y + 1, x)
+                g1 = group[y1, x1]
+                if g0 == g1:
+                    if g0 < 0:
+                        continue
+                    jump = depth[y1, x1] - depth[y, x]
+                    if abs(jump) > gap + 1.6 * max(slope[y, x], slope[y1, x1]):
+                        line, near = OUTLINE, jump >= 0.0
                     elif cell[y, x] != cell[y1, x1]:
-                        line = ORNAMENT
-                        near = True
+                        line, near = ORNAMENT, True
+                    elif contour[y, x] != contour[y1, x1] and min(contour[y, x], contour[y1, x1]) >= 0:
+                        line, near = CONTOUR, True
                     else:
-                        k0, k1 = contour[y, x], contour[y1, x1]
-                        if k0 >= 0 and k1 >= 0 and k0 != k1:
-                            line = CONTOUR
-                            near = True
-                if line == 0:
-                    continue
-                if near:
-                    if lines[y, x] == 0 or line < lines[y, x]:
-                        lines[y, x] = line
-                elif lines[y1, x1] == 0 or line < lines[y1, x1]:
-                    lines[y1, x1] = line
+                        continue
+                elif g0 < 0 or g1 < 0:
+                    line, near = OUTLINE, g1 < 0
+                else:
+                    jump = depth[y1, x1] - depth[y, x]
+                    if abs(jump) > gap + 1.6 * max(slope[y, x], slope[y1, x1]):
+                        line, near = OUTLINE, jump >= 0.0
+                    else:
+                        line, near = CREASE, True
+                py, px = (y, x) if near else (y1, x1)
+                if lines[py, px] == 0 or line < lines[py, px]:
+                    lines[py, px] = line
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

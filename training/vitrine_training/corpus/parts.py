@@ -394,3 +394,12 @@ def taper(model: Model, top: float, height: float) -> Model:
         return np.concatenate([v[:, :2] * f, v[:, 2:]], axis=1)
 
     return model.mapped(shrink)
+
+
+def gem(draw: Draw) -> Model:
+    """Faceted stone in the plane y = 0, facing the front."""
+    d = draw.part("gem")
+    r = d.uniform("radius", 0.08, 0.28)
+    ring = outlines.regular(d.choice("facets", (4, 6, 8, 12)), 1.0)
+    stone = solids.loft([(ring * r, 0), (ring * r * 0.95, 0.2 * r), (ring * r * 0.55, 0.5 * r)])
+    return stone.turned("x", 90).moved(0, -0.05, d.uniform("z", -0.15, 0.15))

@@ -81,7 +81,7 @@ def compose(
     draw = Draw(mix(seed, view, 77))
     names = [name for name in STYLES if name not in avoid]
     style = style or draw.choice("style", names, [STYLES[name] for name in names])
-    pixels = size * (3 if size <= 320 else 2)
+    pixels = int(size * (2.6 if size <= 320 else 2))
     views = _views(draw, view)
     boxes = [extent(packed, v) for v in views]
     figures = _draw_figures(packed, views, boxes, draw, style, pixels)

@@ -1,5 +1,5 @@
 """The families of designs; importing this package registers every subclass."""
 
-from . import containers, furniture, generic, lighting, tools
+from . import containers, electronics, furniture, generic, household, lighting, tools, wearables
 
-FAMILIES = (containers, furniture, generic, lighting, tools)
+FAMILIES = (containers, electronics, furniture, generic, household, lighting, tools, wearables)
