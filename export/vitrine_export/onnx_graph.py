@@ -71,7 +71,6 @@ def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
                 optimize=True,
                 opset_version=OPSET,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
                 custom_translation_table=table,
                 verbose=False,
@@ -87,6 +86,7 @@ def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
         raise ExportError("The encoder cannot be written as ONNX: the exporter returned nothing.")
     model: onnx.ModelProto = program.model_proto
     _strip(model)
+    _name_output(model)
     return model
 
 
@@ -126,6 +126,17 @@ def _strip(model: onnx.ModelProto) -> None:
     for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
         del part.metadata_props[:]
         part.doc_string = ""
+
+
+def _name_output(model: onnx.ModelProto) -> None:
+    """Call the graph's output OUTPUT; a tensor inside that has this name gets another."""
+    current = model.graph.output[0].name
+    names = {OUTPUT: f"{OUTPUT}_inside", current: OUTPUT}
+    for node in model.graph.node:
+        for part in (node.input, node.output):
+            part[:] = [names.get(name, name) for name in part]
+    for item in (*model.graph.initializer, *model.graph.output):
+        item.name = names.get(item.name, item.name)
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
