@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from vitrine_training.model import DesignViT, DesignViTConfig, grid_averages
+from vitrine_training.model import DesignViT, DesignViTConfig, OrientedEnergy, grid_averages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,15 +29,21 @@ CONV = DesignViTConfig(
     conv_blocks=(1, 1, 2),
     grid_dim=8,
 )
+ENERGY = replace(CONV, stem="energy", energy_grids=(2, 4))
+SHAPES = pytest.mark.parametrize(
+    "config",
+    [PLAIN, CONV, ENERGY, replace(ENERGY, shrink=2)],
+    ids=["patch", "conv", "energy", "shrunk"],
+)
 
 
-@pytest.mark.parametrize("config", [PLAIN, CONV], ids=["patch", "conv"])
+@SHAPES
 def test_embeddings_are_unit_vectors_and_tokens_a_grid(config: DesignViTConfig) -> None:
     model = DesignViT.from_seed(3, config)
     x = torch.randn(5, 3, 64, 64)
     embedding = model(x)
     assert embedding.shape == (5, 32)
-    assert model.tokens(x).shape == (5, 16, 48)
+    assert model.tokens(x).shape == (5, config.side**2, 48)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(5))
     # a batch changes nobody's embedding
     torch.testing.assert_close(model(x[2:3]), embedding[2:3], atol=1e-5, rtol=1e-4)
@@ -61,7 +70,7 @@ def test_seed_alone_decides_the_weights() -> None:
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
-@pytest.mark.parametrize("config", [PLAIN, CONV], ids=["patch", "conv"])
+@SHAPES
 def test_saved_model_loads_as_the_same_function(config: DesignViTConfig, tmp_path: Path) -> None:
     model = DesignViT.from_seed(1, config)
     model.trained = True
@@ -133,3 +142,39 @@ def test_another_size_keeps_the_weights_and_interpolates_positions() -> None:
     torch.testing.assert_close(larger.at_size(64).positions, model.positions, atol=0.03, rtol=0)
     same = model.at_size(64)
     torch.testing.assert_close(same.positions, model.positions)
+
+
+def test_a_shrinking_model_sees_averaged_pixels() -> None:
+    model = DesignViT.from_seed(2, ENERGY)
+    serving = model.at_size(128, shrink=2)
+    x = torch.randn(3, 3, 128, 128)
+    torch.testing.assert_close(serving(x), model(F.avg_pool2d(x, 2)), atol=1e-5, rtol=1e-4)
+
+
+def test_oriented_energy_equals_soft_binned_gradients() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((20, 24))
+    x = torch.from_numpy(image).float().expand(1, 3, 20, 24).contiguous()
+    energy = OrientedEnergy()(x)[0].numpy()
+    assert energy.shape == (9, 5, 6)
+    padded = np.pad(image, 1)
+    dx = (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
+    dy = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
+    for bin_ in range(8):
+        angle = bin_ * math.pi / 8
+        off = np.arctan2(dy, dx) - angle
+        share = np.maximum(np.abs(np.cos(off)) - 0.89, 0) * 9
+        expected = (np.hypot(dx, dy) * share).reshape(5, 4, 6, 4).mean(axis=(1, 3))
+        np.testing.assert_allclose(energy[bin_], expected, atol=1e-4)
+    ink = np.maximum(-image, 0)
+    np.testing.assert_allclose(energy[8], ink.reshape(5, 4, 6, 4).mean(axis=(1, 3)), atol=1e-5)
+
+
+def test_energy_of_a_line_lies_in_the_orientation_across_it() -> None:
+    x = torch.zeros(1, 3, 16, 16)
+    x[:, :, :, 7:9] = -4.0
+    vertical = OrientedEnergy()(x)[0].sum(dim=(1, 2))
+    horizontal = OrientedEnergy()(x.transpose(2, 3).contiguous())[0].sum(dim=(1, 2))
+    assert int(vertical[:8].argmax()) == 0
+    assert int(horizontal[:8].argmax()) == 4
+    assert OrientedEnergy()(torch.zeros(1, 3, 16, 16))[0, 8].abs().max() == 0.0
