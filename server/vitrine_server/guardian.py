@@ -45,23 +45,26 @@ def claim_run() -> tuple[str, int]:
         os.close(lock)
 
 
-def remove_stale_regions() -> None:
-    """Remove the regions of runs whose supervisor and guardian are both gone."""
+def end_stale_runs() -> None:
+    """Clean up after runs whose supervisor and guardian were both killed."""
     for path in SHARED_MEMORY.glob(f"{_PREFIX}*.lock"):
-        with suppress(OSError):  # another user's, or just removed
+        with suppress(OSError):  # still held, another user's, or just removed
             lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_regions(path.stem.removeprefix(_PREFIX))
-                path.unlink()
+                end_run(path.stem.removeprefix(_PREFIX))
             finally:
                 os.close(lock)
 
 
-def remove_regions(run: str) -> None:
-    for path in SHARED_MEMORY.glob(f"{region_prefix(run)}*"):
+def end_run(run: str) -> None:
+    """End what is left of a run: processes, shared memory, and last its lock."""
+    kill_run(run)
+    for region in SHARED_MEMORY.glob(f"{region_prefix(run)}*"):
         with suppress(OSError):
-            path.unlink()
+            region.unlink()
+    with suppress(OSError):
+        _lock_path(run).unlink()
 
 
 def kill_run(run: str) -> None:
@@ -98,10 +101,7 @@ def main(run: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
-    kill_run(run)
-    remove_regions(run)
-    with suppress(OSError):
-        _lock_path(run).unlink()
+    end_run(run)
 
 
 if __name__ == "__main__":

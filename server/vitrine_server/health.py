@@ -10,7 +10,7 @@ from contextlib import suppress
 from vitrine_server.triton_process import dead_stub
 
 _TIMEOUT_S = 2.0
-_STUCK_S = 30.0
+STUCK_S = 30.0
 
 
 async def get(host: str, port: int, path: str) -> tuple[int, bytes]:
@@ -58,9 +58,12 @@ class SidecarHealth:
 class TritonHealth:
     """Triton's health, and whether its models still answer: it does not notice when they stop."""
 
-    def __init__(self, *, host: str, http_port: int, metrics_port: int) -> None:
+    def __init__(
+        self, *, host: str, http_port: int, metrics_port: int, stuck_s: float = STUCK_S
+    ) -> None:
         self._address = (host, http_port)
         self._metrics = (host, metrics_port)
+        self._stuck_s = stuck_s
         self._pid = 0
         self._succeeded = 0.0
         self._failed = 0.0
@@ -88,8 +91,8 @@ class TritonHealth:
             self._failing_since = None
         elif failed != self._failed or _total(metrics, "nv_inference_pending_request_count") > 0:
             self._failing_since = self._failing_since or now
-            if now - self._failing_since > _STUCK_S:
-                return f"has answered no request for {_STUCK_S:.0f} s"
+            if now - self._failing_since > self._stuck_s:
+                return f"has answered no request for {self._stuck_s:.0f} s"
         self._pid, self._succeeded, self._failed = pid, succeeded, failed
         return None
 

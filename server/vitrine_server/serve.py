@@ -82,6 +82,7 @@ def _triton(
     settings: Settings, installation: TritonInstallation, *, run: str, verbose: bool
 ) -> Part:
     flags = [] if verbose else ["--log-info=false"]
+    relay = _relay("triton", as_json=settings.log_format == "json")
     return Part(
         name="triton",
         command=[*triton_process.command(installation, settings, run=run), *flags],
@@ -91,7 +92,7 @@ def _triton(
             http_port=settings.triton_http_port,
             metrics_port=settings.triton_metrics_port,
         ),
-        relay=_relay("triton", as_json=settings.log_format == "json"),
+        relay=relay if verbose else _without(triton_process.NOISE, relay),
         stop_limit_s=_TRITON_STOP_S,
     )
 
@@ -174,6 +175,16 @@ def _relay(name: str, *, as_json: bool) -> Callable[[str], None]:
     if as_json:
         return lambda line: _print_line(json.dumps({"logger": name, "event": line}))
     return lambda line: _print_line(f"{name:<7} | {line}")
+
+
+def _without(noise: tuple[str, ...], relay: Callable[[str], None]) -> Callable[[str], None]:
+    """Relays the lines that hold none of `noise`."""
+
+    def filtered(line: str) -> None:
+        if not any(phrase in line for phrase in noise):
+            relay(line)
+
+    return filtered
 
 
 def _print_line(line: str) -> None:

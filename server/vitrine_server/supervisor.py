@@ -63,7 +63,7 @@ class Part:
 @contextmanager
 def guarded() -> Iterator[str]:
     """A run's name, with a guardian that ends the run's processes when this one is gone."""
-    guardian.remove_stale_regions()
+    guardian.end_stale_runs()
     run, lock = guardian.claim_run()
     variables = {name: value for name, value in os.environ.items() if name != guardian.MARK}
     with subprocess.Popen(

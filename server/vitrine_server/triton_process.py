@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vitrine_server.config import Settings
 
 STUB = "triton_python_backend_stub"
+# Lines of a healthy Triton on a machine without a GPU, or while it stops as it was asked to.
+NOISE = ("CudaDriverHelper has not been initialized", "Signal (15) received")
 
 
 class TritonMissing(Exception):
