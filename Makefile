@@ -59,7 +59,7 @@ format: $(DEV)/.installed ## Format the code and apply the linter's safe fixes
 	@$(DEV)/bin/ruff format .
 
 .PHONY: lock
-lock: .venv/lock/.installed ## Pin every dependency anew from the pyproject files
+lock: .venv/lock/.installed ## Pin what the pyproject files ask for (UPGRADE=--upgrade: the newest)
 	@cd model_repository && ../$(LOCK) --generate-hashes pyproject.toml -o requirements.txt
 	@$(LOCK) --generate-hashes server/pyproject.toml client/pyproject.toml -o server/requirements.txt
 	@$(LOCK) export/pyproject.toml server/pyproject.toml training/pyproject.toml -o export/requirements.txt
@@ -124,7 +124,7 @@ $(DEV)/.installed: tests/requirements.txt $(foreach package,$(PACKAGES),$(packag
 	@touch $@
 
 # Pins hold for every supported Python: uv resolves them for 3.10 and newer in one file.
-LOCK = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.10 --upgrade \
+LOCK = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.10 $(UPGRADE) \
     --custom-compile-command 'make lock'
 
 .venv/lock/.installed: Makefile
