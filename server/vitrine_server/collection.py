@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import orjson
 import structlog
 
-from vitrine_server import filters
+from vitrine_server import filters, snapshot
+from vitrine_server.durable import Damaged
 from vitrine_server.errors import (
     CollectionNotFound,
     EncoderMismatch,
@@ -29,7 +30,10 @@ from vitrine_server.errors import (
     StorageFailed,
     Unavailable,
 )
-from vitrine_server.index import live
+from vitrine_server.index.generation import Generation, State
+from vitrine_server.index.live import LiveIndex
+from vitrine_server.index.search import Neighbours, Question, search_state
+from vitrine_server.maintenance import Maintenance
 from vitrine_server.records import (
     GROUP,
     CollectionInfo,
@@ -116,11 +120,11 @@ class Collection:
         self._store = Store(folder / FILE_NAME)
         self.settings = CollectionSettings.model_validate_json(self._store.meta("settings"))
         self.encoder = EncoderIdentity(**orjson.loads(self._store.meta("encoder")))
-        self._index = live.LiveIndex(self.settings, self.encoder.dimension)
         self._known_fields: set[str] = set()
         self._failure: str | None = None
+        self._snapshots = folder / snapshot.FOLDER
         try:
-            self._load()
+            self._index = self._load()
         except Exception:
             self._store.close()
             raise
@@ -128,10 +132,21 @@ class Collection:
         self._waiting_writes = 0
         self._closing = False
         self._wake = threading.Condition()
+        self._maintenance = Maintenance(
+            self._snapshots,
+            self._index,
+            self.settings,
+            self.encoder,
+            store_identity=self._store.meta("identity"),
+            known_fields=lambda: tuple(sorted(self._known_fields)),
+            call=self._call,
+            trim=self._store.forget_removals,
+        )
         self._writer = threading.Thread(
             target=self._write_loop, name=f"writer-{self.name}", daemon=True
         )
         self._writer.start()
+        self._call(self._maintenance.wake).result()
 
     @staticmethod
     def create(folder: Path, settings: CollectionSettings, encoder: EncoderIdentity) -> None:
@@ -220,7 +235,7 @@ class Collection:
         questions = [self._question(query) for query in queries]
         started = time.perf_counter()
         state = self._index.state
-        found = live.search(state, questions, self.settings.metric)
+        found = search_state(state, questions, self.settings.metric)
         searched = time.perf_counter()
         hits = self._hydrate(state, queries, found)
         hydrated = time.perf_counter()
@@ -238,12 +253,7 @@ class Collection:
             count=state.alive.alive,
             sequence=state.sequence,
             snapshot=state.name,
-            index={
-                "family": "exact",
-                "reason": "every vector is compared: recall is 1",
-                "vectors": state.alive.alive,
-                "deleted_rows": state.alive.count - state.alive.alive,
-            },
+            index=self._maintenance.describe(),
             read_only=self._failure is not None,
         )
 
@@ -254,6 +264,7 @@ class Collection:
 
     def close(self) -> None:
         """Finish the writes that wait, then close the files. Searches under way may finish."""
+        self._maintenance.stop()
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -261,15 +272,64 @@ class Collection:
 
     # Opening
 
-    def _load(self) -> None:
-        fields = self._known_fields
-        for label, text, vector in self._store.everything():
+    def _load(self) -> LiveIndex:
+        """The index from the newest good snapshot and what was written since, or from the store."""
+        snapshot.clean(self._snapshots)
+        for folder in snapshot.newest_first(self._snapshots):
+            started = time.perf_counter()
+            try:
+                index = self._from_snapshot(folder)
+            except (Damaged, ValueError, KeyError) as error:
+                _log.error("snapshot refused", collection=self.name, reason=str(error))
+                self._known_fields.clear()
+                continue
+            _log.info(
+                "snapshot loaded",
+                collection=self.name,
+                snapshot=folder.name,
+                rows=index.state.count,
+                seconds=round(time.perf_counter() - started, 2),
+            )
+            return index
+        index = LiveIndex(Generation.empty(self.settings, self.encoder.dimension))
+        self._replay(index, after=0)
+        index.publish(self._store.sequence)
+        return index
+
+    def _from_snapshot(self, folder: Path) -> LiveIndex:
+        """Raises Damaged, ValueError or KeyError for one that does not belong to this store."""
+        manifest, generation = snapshot.load(folder)
+        expected = (
+            self._store.meta("identity"),
+            self.encoder.fingerprint,
+            self.encoder.dimension,
+            self.settings.metric,
+        )
+        found = (manifest.store, manifest.fingerprint, manifest.dimension, manifest.metric)
+        if found != expected:
+            raise ValueError(f"{folder} belongs to another collection")
+        if manifest.sequence > self._store.sequence:
+            raise ValueError(f"{folder} is newer than the store")
+        kinds = {info.name: info.kind for info in manifest.columns}
+        if any(kinds.get(name, "") != kind for name, kind in self.settings.fields.items()):
+            raise ValueError(f"{folder} lacks a declared field")
+        self._known_fields.update(manifest.known_fields)
+        index = LiveIndex(generation)
+        self._replay(index, after=manifest.sequence)
+        index.publish(self._store.sequence, self._store.removals(manifest.sequence))
+        state = index.state
+        labels = state.labels[state.alive.mask()]
+        if (len(labels), int(labels.sum())) != self._store.fingerprint():
+            raise ValueError(f"{folder} with what came after it is not what the store holds")
+        return index
+
+    def _replay(self, index: LiveIndex, after: int) -> None:
+        for label, text, vector in self._store.contents(after):
             if len(vector) != self.encoder.dimension:
                 raise DamagedStore(f"{self._store.path}: write {label} has a wrong dimension.")
             metadata: Metadata = orjson.loads(text)
-            fields.update(metadata)
-            self._index.add(label, vector, metadata)
-        self._index.publish(self._store.sequence)
+            self._known_fields.update(metadata)
+            index.add(label, vector, metadata)
 
     # Searching
 
@@ -283,7 +343,7 @@ class Collection:
                 accepted="a collection made with the encoder in use, or that encoder served",
             )
 
-    def _question(self, query: SearchQuery) -> live.Question:
+    def _question(self, query: SearchQuery) -> Question:
         if query.k < 1:
             raise Invalid(f"k is {query.k}.", field="k", accepted="a whole number from 1")
         if query.offset < 0:
@@ -297,7 +357,7 @@ class Collection:
                 self._need_field(name, f"filter.{name[:128]}")
         if query.group_by is not None:
             self._need_field(query.group_by, "group_by")
-        return live.Question(
+        return Question(
             vector=check_vector(query.vector, self.encoder.dimension, self.settings.metric),
             k=query.k,
             offset=query.offset,
@@ -318,7 +378,7 @@ class Collection:
                 field=where,
                 accepted=f"a field of the items' metadata; declared here: {declared}",
             )
-        self._submit(_Job(lambda _: self._infer_field(name, where))).result()
+        self._call(lambda: self._infer_field(name, where)).result()
 
     def _infer_field(self, name: str, where: str) -> None:
         """In the writer thread, between transactions: the store is what the state shows."""
@@ -337,9 +397,9 @@ class Collection:
 
     def _hydrate(
         self,
-        state: live.State,
+        state: State,
         queries: Sequence[SearchQuery],
-        found: Sequence[live.Neighbours],
+        found: Sequence[Neighbours],
     ) -> list[tuple[Hit, ...]]:
         wanted = {label for neighbours in found for label in neighbours.labels.tolist()}
         rows = self._read(lambda: self._store.rows(list(wanted)))
@@ -353,11 +413,13 @@ class Collection:
             rows[label] = departed
         return [
             tuple(
-                _hit(rows[label], score, query, state.vectors[row])
-                for label, score, row in zip(
+                _hit(rows[label], score, query, vector)
+                for label, score, vector in zip(
                     neighbours.labels.tolist(),
                     neighbours.scores.tolist(),
-                    neighbours.rows.tolist(),
+                    state.vectors.take(neighbours.rows)
+                    if query.with_vector
+                    else [None] * len(neighbours.rows),
                     strict=True,
                 )
             )
@@ -391,6 +453,10 @@ class Collection:
             self._jobs.append(job)  # type: ignore[arg-type]  # resolved with its own answer
             self._wake.notify()
         return job.future
+
+    def _call(self, work: Callable[[], Answer]) -> Future[Answer]:
+        """Run something in the writer thread, between transactions."""
+        return self._submit(_Job(lambda _: work()))
 
     def _write_loop(self) -> None:
         while True:
@@ -453,6 +519,7 @@ class Collection:
                     self._known_fields.update(metadata)
                 self._index.add(done.label, write.vector, metadata)
         self._index.publish(self._store.sequence, [row.label for row in removed])
+        self._maintenance.wake()
         return written
 
     def _fail(self, failure: StorageFailed, jobs: list[_Job[object]]) -> None:
@@ -473,12 +540,12 @@ class Collection:
                 )
 
 
-def _hit(row: Row, score: float, query: SearchQuery, vector: NDArray[np.float32]) -> Hit:
+def _hit(row: Row, score: float, query: SearchQuery, vector: NDArray[np.float32] | None) -> Hit:
     metadata = row.metadata
     return Hit(
         id=row.id,
         score=score,
         group=group_of(metadata),
         metadata=metadata if query.with_metadata else None,
-        vector=vector.copy() if query.with_vector else None,
+        vector=vector,
     )

@@ -22,7 +22,7 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 Metadata: TypeAlias = dict[str, JsonValue]
 
 FieldType = Literal["keyword", "number", "date", "bool"]
-IndexFamily = Literal["auto", "exact"]
+IndexFamily = Literal["auto", "exact", "hnsw", "ivf", "ivf_pq", "ivf_rabitq", "sq8", "fp16"]
 
 GROUP = "group"
 RESERVED_FIELDS = (GROUP, "not", "any")

@@ -8,6 +8,7 @@ that made it, so an update gives a new label and a label never changes its meani
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import time
 import zlib
@@ -22,14 +23,14 @@ import orjson
 from vitrine_server.errors import StorageFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from vitrine_server.records import Metadata
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "store.db"
 
 _PAGE_BYTES = 8192
@@ -129,7 +130,12 @@ class Store:
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            rows = [*meta.items(), ("sequence", "0")]
+            rows = [
+                *meta.items(),
+                ("sequence", "0"),
+                ("identity", secrets.token_hex(16)),
+                ("removals_since", "0"),
+            ]
             connection.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
@@ -233,6 +239,22 @@ class Store:
     def _log_removal(self, removed: Row) -> None:
         self._writer.execute("INSERT INTO removed VALUES (?, ?)", (self._sequence, removed.label))
 
+    def forget_removals(self, until: int) -> None:
+        """Drop the log of removals up to a sequence number that no snapshot needs. One transaction.
+
+        Raises StorageFailed.
+        """
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.execute("DELETE FROM removed WHERE sequence <= ?", (until,))
+            self._writer.execute(
+                "UPDATE meta SET value = ? WHERE key = 'removals_since'", (str(until),)
+            )
+        except sqlite3.Error as error:
+            self.rollback()
+            raise _storage_failed(error) from error
+        self.commit()
+
     # Reading: any thread
 
     def find(self, item_id: str) -> Row | None:
@@ -269,14 +291,39 @@ class Store:
                     found[values[0]] = Row(*values)
         return found
 
-    def everything(self) -> Iterator[tuple[int, bytes, NDArray[np.float32]]]:
-        """(label, metadata JSON, vector) of every item, by rising label. Raises DamagedStore."""
+    def contents(self, after: int = 0) -> Iterator[tuple[int, bytes, NDArray[np.float32]]]:
+        """(label, metadata JSON, vector) of the items written after a sequence number, by rising
+        label. Raises DamagedStore.
+        """
         with self._reader() as reader:
             for label, metadata, vector, crc in reader.execute(
                 "SELECT label, metadata, vector, crc FROM items LEFT JOIN vectors USING (label)"
-                " ORDER BY label"
+                " WHERE label > ? ORDER BY label",
+                (after,),
             ):
                 yield label, metadata, self._checked(label, vector, crc)
+
+    def removals(self, after: int) -> list[int]:
+        """Labels up to a sequence number that were removed after it.
+
+        Raises ValueError when removals of that time were forgotten.
+        """
+        since = int(self.meta("removals_since"))
+        if after < since:
+            raise ValueError(f"removals before write {since} are forgotten")
+        with self._reader() as reader:
+            found = reader.execute(
+                "SELECT label FROM removed WHERE sequence > ? AND label <= ?", (after, after)
+            )
+            return [label for (label,) in found]
+
+    def fingerprint(self) -> tuple[int, int]:
+        """Number of items and sum of their labels: equal to the index's, or the two differ."""
+        with self._reader() as reader:
+            count, total = reader.execute(
+                "SELECT count(*), coalesce(sum(label), 0) FROM items"
+            ).fetchone()
+        return int(count), int(total)
 
     def all_metadata(self) -> Iterator[tuple[int, bytes]]:
         """(label, metadata JSON) of every item, by rising label."""
@@ -317,13 +364,30 @@ class Store:
             self._readers.pop().close()
 
     def _check_schema(self) -> None:
+        """Bring an older store up to date, in one transaction; refuse a newer one."""
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
+        if 1 <= version < SCHEMA_VERSION:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for migration in _MIGRATIONS[version - 1 :]:
+                migration(self._writer)
+            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._writer.execute("COMMIT")
+        elif version != SCHEMA_VERSION:
             raise DamagedStore(
                 f"{self.path} has schema version {version}; "
                 f"this version of Vitrine reads {SCHEMA_VERSION}."
             )
 
+
+def _add_identity(connection: sqlite3.Connection) -> None:
+    connection.executemany(
+        "INSERT INTO meta VALUES (?, ?)",
+        [("identity", secrets.token_hex(16)), ("removals_since", "0")],
+    )
+
+
+# from schema version 1 to 2, from 2 to 3, …
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_add_identity,)
 
 _SELECT_ROW = "SELECT label, id, metadata, created, updated FROM items"
 

@@ -7,7 +7,7 @@ no lock.
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from vitrine_server.index.growing import Growing
 from vitrine_server.records import date_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from vitrine_server.records import FieldType, JsonValue
 
@@ -37,6 +38,10 @@ _COMPARE_TEXT: dict[str, Callable[[str, str], bool]] = {
 
 NO_KEY = -1
 
+# Python holds True equal to 1, JSON does not: a plain value goes with whether it is a bool
+Key: TypeAlias = "tuple[bool, filters.Scalar]"
+Entry: TypeAlias = "tuple[Key, ...]"
+
 
 class Column(Protocol):
     def append(self, value: JsonValue) -> None:
@@ -51,17 +56,39 @@ class Column(Protocol):
     def keys(self, count: int) -> NDArray[np.int64]:
         """Group keys (count,) int64: equal for equal values, NO_KEY for none."""
 
+    def taken(self, rows: NDArray[np.int64]) -> Self:
+        """A column of its own with the named rows."""
+
+    def extend(self, other: Self, rows: NDArray[np.int64]) -> None:
+        """Append the named rows of another column of this kind."""
+
+    def dump(self, count: int) -> tuple[NDArray[np.generic], list[JsonValue]]:
+        """What `load_column` makes the first rows from: an array (count,) and JSON values."""
+
 
 def new_column(kind: FieldType | None) -> Column:
     """An empty column of a declared type, or one that takes any plain value."""
     return DictionaryColumn() if kind in {None, "keyword"} else NumberColumn()
 
 
+def load_column(
+    kind: FieldType | None, array: NDArray[np.generic], values: Sequence[JsonValue]
+) -> Column:
+    """A column from what `dump` gave. Raises ValueError when the two do not fit together."""
+    if kind not in {None, "keyword"}:
+        return NumberColumn(array.astype(np.float64, copy=False))
+    codes = array.astype(np.int32, copy=False)
+    column = DictionaryColumn(codes, (_entry(value) for value in values))
+    if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) <= len(values):
+        raise ValueError("a code without a value")
+    return column
+
+
 class NumberColumn:
     """Numbers, dates (microseconds since 1970) or bools (0 and 1) as float64; NaN is "no value"."""
 
-    def __init__(self) -> None:
-        self._values: Growing[np.float64] = Growing(np.float64)
+    def __init__(self, values: NDArray[np.float64] | None = None) -> None:
+        self._values = Growing(np.float64) if values is None else Growing.of(values)
 
     def append(self, value: JsonValue) -> None:
         if isinstance(value, str):
@@ -90,6 +117,15 @@ class NumberColumn:
         # + 0.0 makes one key of 0.0 and -0.0
         return np.where(np.isnan(held), NO_KEY, (held + 0.0).view(np.int64))
 
+    def taken(self, rows: NDArray[np.int64]) -> Self:
+        return type(self)(self._values.view(len(self._values))[rows])
+
+    def extend(self, other: Self, rows: NDArray[np.int64]) -> None:
+        self._values.extend(other._values.view(len(other._values))[rows])
+
+    def dump(self, count: int) -> tuple[NDArray[np.generic], list[JsonValue]]:
+        return self._values.view(count), []
+
 
 class DictionaryColumn:
     """Strings, numbers, bools, or lists of them, one code for each distinct value.
@@ -97,33 +133,33 @@ class DictionaryColumn:
     Code 0 is "no value". A condition is decided once for each distinct value, then looked up.
     """
 
-    def __init__(self) -> None:
-        self._codes: Growing[np.int32] = Growing(np.int32)
-        self._code_of: dict[tuple[tuple[bool, filters.Scalar], ...], int] = {(): 0}
-        self._entries = 1
+    def __init__(
+        self, codes: NDArray[np.int32] | None = None, entries: Iterable[Entry] = ()
+    ) -> None:
+        """codes: rows that exist already; code c stands for the c-th of the entries, from 1."""
+        self._codes = Growing(np.int32) if codes is None else Growing.of(codes)
+        self._code_of: dict[Entry, int] = {(): 0}
+        self._entries: list[Entry] = [()]
         # which codes hold a plain value; and the values in order of arrival, for ranges
-        self._holders: dict[tuple[bool, filters.Scalar], list[int]] = {}
+        self._holders: dict[Key, list[int]] = {}
         self._texts: list[tuple[str, int]] = []
         self._numbers: Growing[np.float64] = Growing(np.float64)
         self._number_codes: Growing[np.int32] = Growing(np.int32)
+        for entry in entries:
+            self._code(entry)
 
     def append(self, value: JsonValue) -> None:
-        values = value if isinstance(value, list) else [value]
-        entry = tuple(
-            _key(element)
-            for element in values
-            if element is not None and not isinstance(element, (list, dict))
-        )
-        code = self._code_of.get(entry)
-        if code is None:
-            code = self._entries
-            self._add_entry(entry, code)
-        self._codes.append(code)
+        self._codes.append(self._code(_entry(value)))
 
-    def _add_entry(self, entry: tuple[tuple[bool, filters.Scalar], ...], code: int) -> None:
-        self._entries += 1
-        for is_bool, value in entry:
-            self._holders.setdefault((is_bool, value), []).append(code)
+    def _code(self, entry: Entry) -> int:
+        code = self._code_of.get(entry)
+        if code is not None:
+            return code
+        code = len(self._entries)
+        self._entries.append(entry)
+        for key in entry:
+            is_bool, value = key
+            self._holders.setdefault(key, []).append(code)
             if isinstance(value, str):
                 self._texts.append((value, code))
             elif not is_bool and isinstance(value, (int, float)):
@@ -131,6 +167,7 @@ class DictionaryColumn:
                 self._number_codes.append(code)
                 self._numbers.append(float(value))
         self._code_of[entry] = code
+        return code
 
     def one_of(self, values: tuple[filters.Scalar, ...], count: int) -> NDArray[np.bool_]:
         table = self._table()
@@ -164,8 +201,27 @@ class DictionaryColumn:
         codes = self._codes.view(count).astype(np.int64)
         return np.where(codes == 0, NO_KEY, codes)
 
+    def taken(self, rows: NDArray[np.int64]) -> Self:
+        codes = self._codes.view(len(self._codes))[rows]
+        # only the values that are still in use: the rest would pile up over years of updates
+        used, renumbered = np.unique(np.append(codes, np.int32(0)), return_inverse=True)
+        entries = [self._entries[code] for code in used[1:].tolist()]
+        return type(self)(renumbered[:-1].astype(np.int32), entries)
+
+    def extend(self, other: Self, rows: NDArray[np.int64]) -> None:
+        used, codes = np.unique(other._codes.view(len(other._codes))[rows], return_inverse=True)
+        mine = np.array([self._code(other._entries[code]) for code in used.tolist()], np.int32)
+        self._codes.extend(mine[codes])
+
+    def dump(self, count: int) -> tuple[NDArray[np.generic], list[JsonValue]]:
+        values: list[JsonValue] = [
+            [value for _, value in entry] if len(entry) != 1 else entry[0][1]
+            for entry in self._entries[1:]
+        ]
+        return self._codes.view(count), values
+
     def _table(self) -> NDArray[np.bool_]:
-        return np.zeros(self._entries, np.bool_)
+        return np.zeros(len(self._entries), np.bool_)
 
     @staticmethod
     def _set(table: NDArray[np.bool_], codes: list[int]) -> None:
@@ -173,9 +229,18 @@ class DictionaryColumn:
         table[[code for code in codes if code < len(table)]] = True
 
 
-def _key(value: filters.Scalar) -> tuple[bool, filters.Scalar]:
-    # Python holds True equal to 1; JSON does not
+def _key(value: filters.Scalar) -> Key:
     return isinstance(value, bool), value
+
+
+def _entry(value: JsonValue) -> Entry:
+    """The plain values that a field holds; empty for none, or when it holds only objects."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(
+        _key(element)
+        for element in values
+        if element is not None and not isinstance(element, (list, dict))
+    )
 
 
 def evaluate(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 Metric: TypeAlias = Literal["cosine", "inner_product", "l2", "l1"]
@@ -25,6 +27,10 @@ faiss: Any = importlib.import_module("faiss")
 
 # FAISS leaves its exact sequential kernel for a BLAS one (which cancels digits under L2) at 20.
 _QUERIES_PER_CALL = 16
+
+_KMEANS_ROUNDS = 10
+_COARSE_BUILD_EFFORT = 64
+_HNSW_BUILD_EFFORT = 100
 
 _thread = threading.local()
 
@@ -119,3 +125,88 @@ def _larger_is_better(
     if rows is not None:
         scores[rows < 0] = -np.inf
     return scores
+
+
+class FaissIndex:
+    """A trained FAISS index over rows 0, 1, …: typed, and safe to search while others search.
+
+    `train` and `add` must not run beside a search: clone, add to the clone, and show the clone.
+    """
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self._inner = faiss.downcast_index(index)
+        self._is_ivf = hasattr(self._inner, "nprobe")
+
+    @classmethod
+    def create(cls, dimension: int, factory: str, metric: Metric) -> FaissIndex:
+        """From FAISS's factory language, https://github.com/facebookresearch/faiss/wiki."""
+        kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+        created = cls(faiss.index_factory(dimension, factory, kind))
+        if created._is_ivf:
+            created._inner.cp.niter = _KMEANS_ROUNDS
+            created._inner.cp.spherical = metric == "cosine"
+            created._quantizer.hnsw.efConstruction = _COARSE_BUILD_EFFORT
+            created._quantizer.hnsw.efSearch = _COARSE_BUILD_EFFORT
+        elif hasattr(created._inner, "hnsw"):
+            created._inner.hnsw.efConstruction = _HNSW_BUILD_EFFORT
+        return created
+
+    @property
+    def _quantizer(self) -> Any:
+        return faiss.downcast_index(self._inner.quantizer)
+
+    @property
+    def count(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def lists(self) -> int:
+        """Number of inverted lists; 0 for an index without."""
+        return int(self._inner.nlist) if self._is_ivf else 0
+
+    def train(self, vectors: NDArray[np.float32]) -> None:
+        use_one_core()
+        self._index.train(vectors)
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        use_one_core()
+        self._index.add(vectors)
+
+    def clone(self) -> FaissIndex:
+        return FaissIndex(faiss.clone_index(self._index))
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        effort: int,
+        bits: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.int64]:
+        """Rows (B, k) int64 of the likely neighbours, in no reliable order; -1 where there is none.
+
+        effort: inverted lists probed, or HNSW's efSearch. bits: packed little-endian, rows allowed.
+        """
+        use_one_core()
+        selector = None if bits is None else faiss.IDSelectorBitmap(bits)
+        if self._is_ivf:
+            probes = min(effort, self.lists)
+            coarse = faiss.SearchParametersHNSW(efSearch=max(2 * probes, 16))
+            parameters = faiss.SearchParametersIVF(
+                nprobe=probes, sel=selector, quantizer_params=coarse
+            )
+        elif hasattr(self._inner, "hnsw"):
+            parameters = faiss.SearchParametersHNSW(efSearch=max(effort, k), sel=selector)
+        else:
+            parameters = faiss.SearchParameters(sel=selector)
+        rows: NDArray[np.int64] = self._index.search(queries, k, params=parameters)[1]
+        return rows
+
+    def write(self, path: Path) -> None:
+        """Write to a path; not durable by itself."""
+        faiss.write_index(self._index, str(path))
+
+    @classmethod
+    def read(cls, path: Path) -> FaissIndex:
+        """Read a file whose checksum was verified: FAISS itself loads damaged files."""
+        return cls(faiss.read_index(str(path)))

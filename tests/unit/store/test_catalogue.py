@@ -13,6 +13,7 @@ from vitrine_server import errors
 from vitrine_server.catalogue import Catalogue
 from vitrine_server.collection import CollectionSettings, SearchQuery
 from vitrine_server.config import ConfigError
+from vitrine_server.index.search import search_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,12 +97,12 @@ def test_dropping_default_empties_it(catalogue: Catalogue, item: MakeItem) -> No
 def test_a_search_under_way_when_its_collection_is_dropped(
     catalogue: Catalogue, item: MakeItem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vitrine_server.index import live
-
     collection = catalogue.create("c", CollectionSettings())
     collection.upsert([item("a")]).result()
-    search = live.search
-    monkeypatch.setattr(live, "search", lambda *args: [search(*args), catalogue.drop("c")][0])
+    monkeypatch.setattr(
+        "vitrine_server.collection.search_state",
+        lambda *args: [search_state(*args), catalogue.drop("c")][0],
+    )
     with pytest.raises(errors.CollectionNotFound):
         collection.search([SearchQuery(vector=item("a").vector, k=1)])
 

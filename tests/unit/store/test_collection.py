@@ -13,7 +13,7 @@ import pytest
 
 from vitrine_server import errors
 from vitrine_server.collection import Collection, CollectionSettings, SearchQuery
-from vitrine_server.index import live
+from vitrine_server.index.search import search_state
 from vitrine_server.store import DamagedStore
 
 if TYPE_CHECKING:
@@ -318,8 +318,10 @@ def test_a_search_sees_one_state_whatever_is_written_meanwhile(
         collection.upsert([item("i3", 3, version=2), item("i3", 3, version=3)]).result()
 
     if moment == "searched":
-        search = live.search
-        monkeypatch.setattr(live, "search", lambda *args: [search(*args), change()][0])
+        monkeypatch.setattr(
+            "vitrine_server.collection.search_state",
+            lambda *args: [search_state(*args), change()][0],
+        )
         [answer] = collection.search([query(old[0], 10)])
     else:
         # the search takes its state and its records just before the writer publishes

@@ -1,0 +1,230 @@
+"""Approximate families: what they are made of, how they are tuned, how they prove their recall.
+
+An approximate index only proposes rows; their scores are computed from the exact vectors. So a
+family decides which neighbours are found, never what a hit scores.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from vitrine_server.index import exact
+from vitrine_server.index.faiss_api import FaissIndex
+from vitrine_server.index.vectors import Vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vitrine_server.index.faiss_api import Metric
+
+AnnFamily = Literal["hnsw", "ivf", "ivf_pq", "ivf_rabitq", "sq8", "fp16"]
+
+MIN_ROWS = 1000  # fewer are no training set
+TUNING_QUERIES = 128
+TUNING_K = 10
+_ADD_ROWS = 4096
+_TRAIN_ROWS_PER_LIST = 40
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How hard to search. effort: lists probed or efSearch for k = 10. candidates: rows proposed
+    for each of the k. recall: measured at k = 10. query_s: measured time of one query, one core.
+    """
+
+    effort: int
+    candidates: int
+    recall: float
+    query_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    efforts: tuple[int, ...]
+    candidates: tuple[int, ...]
+    # bytes of codes and links a vector, for dimension d
+    bytes: Callable[[int], int]
+
+
+_PROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_EF = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_FAMILIES: dict[AnnFamily, _Family] = {
+    "hnsw": _Family(_EF, (2,), lambda d: d + 16 * 2 * 4 + 20),
+    "ivf": _Family(_PROBES, (2,), lambda d: 4 * d + 8),
+    "ivf_pq": _Family(_PROBES, (5, 10, 20, 40), lambda d: d // 4 + 8),
+    "ivf_rabitq": _Family(_PROBES, (5, 10, 20, 40), lambda d: d // 8 + 16),
+    "sq8": _Family((1,), (2, 4), lambda d: d),
+    "fp16": _Family((1,), (2,), lambda d: 2 * d),
+}
+
+
+class TooLowRecall(Exception):
+    """No effort reaches the target; the message says what was reached."""
+
+
+def bytes_per_vector(family: AnnFamily, dimension: int) -> int:
+    """Memory of the index for one vector, without the exact vectors, which are a mapped file."""
+    return _FAMILIES[family].bytes(dimension)
+
+
+def supported(family: AnnFamily, dimension: int, metric: Metric) -> bool:
+    """Whether FAISS has this family: no graph or list under L1, codes in steps of 16 values."""
+    return metric != "l1" and dimension % 16 == 0
+
+
+def _factory(family: AnnFamily, dimension: int, rows: int) -> str:
+    # FAISS's guideline is 4 to 16 times the root of the number of vectors
+    lists = max(16, min(2 ** round(np.log2(4 * np.sqrt(rows))), rows // _TRAIN_ROWS_PER_LIST))
+    return {
+        "hnsw": "HNSW16_SQ8",
+        "ivf": f"IVF{lists}_HNSW16,Flat",
+        "ivf_pq": f"IVF{lists}_HNSW16,PQ{dimension // 2}x4fs",
+        "ivf_rabitq": f"IVF{lists}_HNSW16,RaBitQfs",
+        "sq8": "SQ8",
+        "fp16": "SQfp16",
+    }[family]
+
+
+class Ann:
+    """An approximate index over rows 0 ≤ r < count. Immutable once it is shown to searches."""
+
+    def __init__(
+        self, family: AnnFamily, index: FaissIndex, tuning: Tuning, tuned_rows: int | None = None
+    ) -> None:
+        """tuned_rows: how many rows it had when it was tuned; all of them by default."""
+        self.family = family
+        self.index = index
+        self.tuning = tuning
+        self.tuned_rows = index.count if tuned_rows is None else tuned_rows
+
+    @property
+    def count(self) -> int:
+        return self.index.count
+
+    def propose(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        share: float = 1,
+        bits: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.int64]:
+        """Likely neighbours (B, M) int64 of queries (B, D), unordered, -1 where there is none.
+
+        bits: rows allowed, packed as `Selection.bits`; share: the part of all rows that they are.
+        The search widens by 1 / share, so that it meets as many allowed rows as without a filter.
+        """
+        fetch = min(k * self.tuning.candidates, self.count)
+        wider = max(1.0, k / TUNING_K) ** 0.5 / share
+        effort = max(1, min(round(self.tuning.effort * wider), self.count))
+        if self.family == "hnsw":
+            # everything that the search holds is worth an exact score
+            fetch = min(max(fetch, round(self.tuning.effort)), self.count)
+            effort = max(effort, round(fetch / share))
+        return self.index.search(queries, fetch, effort, bits)
+
+    def extended(self, vectors: NDArray[np.float32]) -> Ann:
+        """A copy that covers further rows; this one stays as it is."""
+        index = self.index.clone()
+        index.add(vectors)
+        return Ann(self.family, index, self.tuning, self.tuned_rows)
+
+
+def build(
+    family: AnnFamily,
+    vectors: NDArray[np.float32],
+    metric: Metric,
+    target_recall: float,
+    *,
+    stop: Callable[[], None],
+) -> Ann:
+    """Train, fill and tune an index over vectors (N, D).
+
+    stop: called often; raises to give up. Raises TooLowRecall.
+    """
+    rows, dimension = vectors.shape
+    index = FaissIndex.create(dimension, _factory(family, dimension, rows), metric)
+    chance = np.random.default_rng(_SEED)
+    sample = min(rows, max(20_000, index.lists * _TRAIN_ROWS_PER_LIST))
+    index.train(vectors[np.sort(chance.choice(rows, sample, replace=False))])
+    for start in range(0, rows, _ADD_ROWS):
+        stop()
+        index.add(np.ascontiguousarray(vectors[start : start + _ADD_ROWS]))
+    return tuned(family, index, vectors, metric, target_recall, stop=stop)
+
+
+def tuned(
+    family: AnnFamily,
+    index: FaissIndex,
+    vectors: NDArray[np.float32],
+    metric: Metric,
+    target_recall: float,
+    *,
+    stop: Callable[[], None],
+) -> Ann:
+    """The cheapest way to search that reaches the target on stored vectors as queries.
+
+    Half of the allowed misses are kept as a margin: the real queries are not the stored vectors.
+    """
+    aim = target_recall + (1 - target_recall) / 2
+    chance = np.random.default_rng(_SEED)
+    chosen = chance.choice(len(vectors), min(TUNING_QUERIES, len(vectors)), replace=False)
+    queries = np.ascontiguousarray(vectors[chosen])
+    k = min(TUNING_K, len(vectors) - 1)
+    # each query is itself stored: ask for one more and leave it out
+    truth = exact.search(queries, vectors, k + 1, metric)[1]
+    expected = [set(row.tolist()) - {own} for row, own in zip(truth, chosen.tolist(), strict=True)]
+    held = Vectors(vectors)
+    best: Ann | None = None
+    reached = 0.0
+    options = _FAMILIES[family]
+    for candidates in options.candidates:
+        for effort in options.efforts:
+            stop()
+            trial = Ann(family, index, Tuning(effort, candidates, 0, 0))
+            recall, query_s = _measure(trial, held, queries, expected, k, metric)
+            reached = max(reached, recall)
+            if recall >= min(aim, 1 - 1e-9):
+                if best is None or query_s < best.tuning.query_s:
+                    best = Ann(family, index, Tuning(effort, candidates, recall, query_s))
+                break
+    if best is None:
+        raise TooLowRecall(f"{family} reaches recall {reached:.3f}; {aim:.3f} is asked for")
+    return best
+
+
+def rescored(
+    held: Vectors,
+    query: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    k: int,
+    metric: Metric,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best of the proposed rows (M,) by their exact scores: scores and rows, best first."""
+    scores = held.scores(query, rows, metric)
+    best_scores, best_rows = exact.top(scores[None], rows[None], k)
+    return best_scores[0], best_rows[0]
+
+
+def _measure(
+    ann: Ann,
+    held: Vectors,
+    queries: NDArray[np.float32],
+    expected: list[set[int]],
+    k: int,
+    metric: Metric,
+) -> tuple[float, float]:
+    """Recall@k without the query itself, and processor seconds for one query."""
+    hits, started = 0, time.thread_time()
+    for query, wanted in zip(queries, expected, strict=True):
+        rows = ann.propose(query[None], k + 1)[0]
+        found = rescored(held, query, rows[rows >= 0], k + 1, metric)[1]
+        hits += len(wanted & set(found.tolist()))
+    elapsed = time.thread_time() - started
+    return hits / sum(len(wanted) for wanted in expected), elapsed / len(queries)

@@ -1,0 +1,301 @@
+"""Work on a collection's index in the background, while it is searched and written.
+
+Absorbing: rows that were written since the last merge move from the exact scan into a small HNSW
+segment. Merging: all alive rows go into a new generation, with an index trained on all of them,
+which is written as a snapshot, verified, loaded, and swapped in by the writer thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+import structlog
+
+from vitrine_server import snapshot
+from vitrine_server.index import ann
+from vitrine_server.index.choice import Choice, choose, free_memory
+from vitrine_server.index.live import Successor
+from vitrine_server.records import iso_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from vitrine_server.index.ann import Ann
+    from vitrine_server.index.generation import Generation, State
+    from vitrine_server.index.live import LiveIndex
+    from vitrine_server.records import CollectionSettings, EncoderIdentity, JsonValue
+
+# Rows that are searched exactly before they are absorbed: 4,096 of 256 values take 0.3 ms.
+ABSORB_ROWS = 4096
+# A merge is due when this share of the rows came after the last one, or is dead.
+MERGE_SHARE = 0.25
+MERGE_ROWS = 20_000
+RETRY_S = 60.0
+
+_COPY_ROWS = 4096
+_NICE = 10
+
+_log = structlog.get_logger(__name__)
+_one_merge = threading.Semaphore()  # of all collections: a merge takes a core and much memory
+
+Answer = TypeVar("Answer")
+
+
+class Call(Protocol):
+    def __call__(self, work: Callable[[], Answer]) -> Future[Answer]: ...
+
+
+class Stopped(Exception):
+    """The collection is closing."""
+
+
+class Maintenance:
+    """Background work of one collection.
+
+    call: runs a function in the writer thread, between transactions.
+    trim: forgets removals up to a sequence number that every kept snapshot has passed.
+    """
+
+    def __init__(
+        self,
+        snapshots: Path,
+        index: LiveIndex,
+        settings: CollectionSettings,
+        encoder: EncoderIdentity,
+        *,
+        store_identity: str,
+        known_fields: Callable[[], tuple[str, ...]],
+        call: Call,
+        trim: Callable[[int], None],
+    ) -> None:
+        self._snapshots = snapshots
+        self._index = index
+        self._settings = settings
+        self._encoder = encoder
+        self._store_identity = store_identity
+        self._known_fields = known_fields
+        self._call = call
+        self._trim = trim
+        self._stopping = threading.Event()
+        self._absorbing = self._merging = False
+        self._not_before = 0.0
+        self.choice = self._choose(index.state)
+
+    def describe(self) -> dict[str, JsonValue]:
+        """What the index is and why."""
+        state = self._index.state
+        described: dict[str, JsonValue] = {
+            "family": state.segments[0].family if state.segments else "exact",
+            "reason": self.choice.reason,
+            "vectors": state.alive.alive,
+            "compared_exactly": state.count - state.indexed,
+            "deleted_rows": state.count - state.alive.alive,
+            "merging": self._merging,
+        }
+        if state.segments:
+            large = state.segments[0]
+            described["measured_recall"] = round(large.tuning.recall, 4)
+            described["effort"] = large.tuning.effort
+            described["bytes_per_vector"] = ann.bytes_per_vector(
+                large.family, self._encoder.dimension
+            )
+        return described
+
+    def wake(self) -> None:
+        """Start what is due. Called by the writer thread after each change; cheap."""
+        state = self._index.state
+        if not self._absorbing and absorb_due(state):
+            self._absorbing = True
+            self._start(self._absorb, "absorb")
+        if not self._merging and time.monotonic() >= self._not_before and self._merge_due(state):
+            self._merging = True
+            self._start(self._merge, "merge")
+
+    def stop(self) -> None:
+        """Give up at the next step; what is unfinished is removed at the next start."""
+        self._stopping.set()
+
+    def _start(self, work: Callable[[], None], name: str) -> None:
+        threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        # Linux gives each thread its own priority: searches go first
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        try:
+            work()
+        except Stopped:
+            pass
+        except Exception:
+            if not self._stopping.is_set():
+                _log.exception("maintenance failed", folder=str(self._snapshots.parent))
+            self._not_before = time.monotonic() + RETRY_S
+
+    def _check_stop(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+
+    def _choose(self, state: State) -> Choice:
+        return choose(self._settings, state.alive.alive, self._encoder.dimension, free_memory())
+
+    # Absorbing
+
+    def _absorb(self) -> None:
+        try:
+            while absorb_due(self._index.state):
+                state = self._index.state
+                large, *small = state.segments
+                later = self._segment(
+                    state.vectors.take, large.count, state.count, small[0] if small else None
+                )
+                segments = (large, later)
+
+                def show(state: State = state, segments: tuple[Ann, ...] = segments) -> None:
+                    self._index.show_segments(segments, instead_of=state.segments)
+
+                self._call(show).result()
+        finally:
+            self._absorbing = False
+
+    def _segment(
+        self,
+        take: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+        start: int,
+        stop: int,
+        before: Ann | None,
+    ) -> Ann:
+        """A small index over the rows start ≤ r < stop; `before` covers the first of them."""
+        metric, target = self._settings.metric, self._settings.target_recall
+        self._check_stop()
+        if before is None:
+            vectors = take(np.arange(start, stop))
+            return ann.build("hnsw", vectors, metric, target, stop=self._check_stop)
+        longer = before.extended(take(np.arange(start + before.count, stop)))
+        if longer.count < 2 * before.tuned_rows:
+            return longer
+        vectors = take(np.arange(start, stop))
+        return ann.tuned("hnsw", longer.index, vectors, metric, target, stop=self._check_stop)
+
+    # Merging
+
+    def _merge_due(self, state: State) -> bool:
+        dead = state.count - state.alive.alive
+        if dead >= max(MERGE_ROWS, MERGE_SHARE * state.count):
+            return True
+        merged = state.segments[0].count if state.segments else 0
+        if merged and state.count - merged >= max(MERGE_ROWS, MERGE_SHARE * merged):
+            return True
+        if merged or state.alive.alive < ann.MIN_ROWS:
+            return False
+        return self._choose(state).family != "exact"
+
+    def _merge(self) -> None:
+        try:
+            with _one_merge:
+                self._check_stop()
+                self._merge_now()
+        finally:
+            self._merging = False
+
+    def _merge_now(self) -> None:
+        started = time.monotonic()
+        state = self._index.state
+        rows = np.flatnonzero(state.alive.mask())
+        writer = snapshot.Writer(self._snapshots, state.sequence)
+        try:
+            choice, folder = self._write(writer, state, rows)
+        except BaseException:
+            writer.abandon()
+            raise
+        manifest, generation = snapshot.load(folder)
+        self._swap(generation, state, rows)
+        self.choice = choice
+        kept = snapshot.prune(self._snapshots)
+        if kept is not None:
+            self._call(lambda: self._trim(kept)).result()
+        _log.info(
+            "index merged",
+            collection=self._snapshots.parent.name,
+            rows=len(rows),
+            family=choice.family,
+            recall=None if manifest.index is None else round(manifest.index.recall, 4),
+            seconds=round(time.monotonic() - started, 1),
+        )
+
+    def _write(
+        self, writer: snapshot.Writer, state: State, rows: NDArray[np.int64]
+    ) -> tuple[Choice, Path]:
+        """Write the alive rows and their index as a snapshot."""
+
+        def chunks() -> Iterator[NDArray[np.float32]]:
+            for start in range(0, len(rows), _COPY_ROWS):
+                self._check_stop()
+                yield state.vectors.take(rows[start : start + _COPY_ROWS])
+
+        vectors = writer.vectors(chunks(), self._encoder.dimension)
+        choice, index = self._built(vectors)
+        columns = {name: column.taken(rows) for name, column in state.columns.items()}
+        infos = writer.arrays(state.labels[rows], columns, self._settings.fields)
+        known = self._call(self._known_fields).result()
+        manifest = snapshot.Manifest(
+            store=self._store_identity,
+            sequence=state.sequence,
+            count=len(rows),
+            dimension=self._encoder.dimension,
+            fingerprint=self._encoder.fingerprint,
+            metric=self._settings.metric,
+            index=None if index is None else writer.index(index),
+            columns=infos,
+            known_fields=known,
+            created=iso_time(time.time_ns() // 1000),
+            tools={name: version(name) for name in ("faiss-cpu", "numpy")},
+            files={},
+        )
+        return choice, writer.finish(manifest)
+
+    def _built(self, vectors: NDArray[np.float32]) -> tuple[Choice, Ann | None]:
+        """The index that the collection's size asks for, proven to reach its target recall."""
+        choice = choose(self._settings, len(vectors), self._encoder.dimension, free_memory())
+        if choice.family == "exact":
+            return choice, None
+        try:
+            built = ann.build(
+                choice.family,
+                vectors,
+                self._settings.metric,
+                self._settings.target_recall,
+                stop=self._check_stop,
+            )
+        except ann.TooLowRecall as error:
+            _log.warning("index refused", collection=self._snapshots.parent.name, reason=str(error))
+            return Choice("exact", f"the index was refused: {error}"), None
+        return choice, built
+
+    def _swap(self, generation: Generation, state: State, rows: NDArray[np.int64]) -> None:
+        """Follow the writes that came meanwhile until few are left, then swap."""
+        successor = Successor(generation, state, rows)
+        while successor.catch_up(self._index.state) >= ABSORB_ROWS:
+            self._check_stop()
+            if generation.segments:
+                large, *small = generation.segments
+                later = self._segment(
+                    generation.vectors.take,
+                    large.count,
+                    len(generation.vectors),
+                    small[0] if small else None,
+                )
+                generation.segments = (large, later)
+        self._call(lambda: self._index.swap(successor)).result()
+
+
+def absorb_due(state: State) -> bool:
+    """Whether enough rows beyond the indices have come to be worth a segment."""
+    return bool(state.segments) and state.count - state.indexed >= ABSORB_ROWS
