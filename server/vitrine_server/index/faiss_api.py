@@ -145,7 +145,7 @@ class FaissIndex:
         created = cls(faiss.index_factory(dimension, factory, kind))
         if created._is_ivf:
             created._inner.cp.niter = _KMEANS_ROUNDS
-            created._inner.cp.spherical = metric == "cosine"
+            created._inner.cp.spherical = metric != "l2"
             created._quantizer.hnsw.efConstruction = _COARSE_BUILD_EFFORT
             created._quantizer.hnsw.efSearch = _COARSE_BUILD_EFFORT
         elif hasattr(created._inner, "hnsw"):
