@@ -1,0 +1,109 @@
+"""Concurrent calls gathered into batches, without a wait when nothing is running.
+
+At most `concurrency` batches run at once. A call that finds a free runner starts at once, alone;
+calls that arrive while all runners are busy wait together and form the next batch. So batches grow
+with the load and an idle server adds no latency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from vitrine_server.errors import DeadlineExceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[R]):
+    """A call's result, the seconds it waited for its batch and the seconds that the batch ran."""
+
+    value: R
+    queue_s: float
+    run_s: float
+
+
+@dataclass(slots=True)
+class _Call(Generic[T, R]):
+    item: T
+    deadline: float
+    arrived: float
+    future: asyncio.Future[Done[R]]
+
+
+class Batcher(Generic[T, R]):
+    """run: items → results in the same order; the latest deadline of the batch is passed along."""
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[T], float], Awaitable[Sequence[R]]],
+        *,
+        max_batch: int,
+        concurrency: int,
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._concurrency = concurrency
+        self._waiting: deque[_Call[T, R]] = deque()
+        self._runners: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: T, *, deadline: float) -> Done[R]:
+        """Result for one item. `deadline` is on the `time.monotonic` clock.
+
+        Raises DeadlineExceeded when it passes in the queue, or what `run` raised for the batch.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call[T, R](item, deadline, time.monotonic(), loop.create_future())
+        self._waiting.append(call)
+        if len(self._runners) < self._concurrency:
+            runner = loop.create_task(self._drain())
+            self._runners.add(runner)
+            runner.add_done_callback(self._runners.discard)
+        return await call.future
+
+    async def _drain(self) -> None:
+        while batch := self._take():
+            started = time.monotonic()
+            try:
+                results = await self._run(
+                    [call.item for call in batch], max(call.deadline for call in batch)
+                )
+            except BaseException as error:
+                for call in batch:
+                    if not call.future.done():
+                        call.future.set_exception(
+                            error
+                            if isinstance(error, Exception)
+                            else RuntimeError("the batch was abandoned")
+                        )
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            run_s = time.monotonic() - started
+            for call, result in zip(batch, results, strict=True):
+                if not call.future.done():
+                    call.future.set_result(Done(result, started - call.arrived, run_s))
+
+    def _take(self) -> list[_Call[T, R]]:
+        """Next batch; what expired or was cancelled while it waited is left out unexecuted."""
+        batch: list[_Call[T, R]] = []
+        now = time.monotonic()
+        while self._waiting and len(batch) < self._max_batch:
+            call = self._waiting.popleft()
+            if call.future.done():
+                continue
+            if call.deadline <= now:
+                call.future.set_exception(
+                    DeadlineExceeded("The request's deadline passed while it waited.")
+                )
+                continue
+            batch.append(call)
+        return batch
