@@ -1,8 +1,12 @@
 """Triton's Python model of the image encoder on a CPU: OpenVINO, or ONNX Runtime where that fails.
 
-It runs in Triton's own environment (NumPy 1, OpenVINO, ONNX Runtime, nothing of Vitrine), so it
-reads `manifest.json` as plain JSON. The engine is served only when it is the file that passed the
-gate and gives the manifest's known answer.
+It runs in Triton's own environment (OpenVINO, ONNX Runtime, nothing of Vitrine), so it reads
+`manifest.json` as plain JSON. The engine is served only when it is the file that passed the gate
+and gives the manifest's known answer.
+
+Tensors cross by DLPack: the backend is compiled against NumPy 1, and under NumPy 2 (all there is
+for Python 3.13) `as_numpy()` and `Tensor(name, array)` give wrong values without an error. NumPy's
+own DLPack capsule is misused by `from_dlpack` (a crash in time); ONNX Runtime's is not.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from onnxruntime import OrtValue
 
 INPUT, OUTPUT = "pixels", "embedding"
 FORMAT = 1
@@ -49,7 +54,7 @@ class TritonPythonModel:
             if request.is_cancelled():
                 responses[index] = failure("The request was cancelled.", "CANCELLED")
                 continue
-            pixels = pb_utils.get_input_tensor_by_name(request, INPUT).as_numpy()
+            pixels = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, INPUT))
             if pixels.shape[1:] != self.shape:
                 expected = ", ".join(str(side) for side in self.shape)
                 responses[index] = failure(
@@ -71,9 +76,13 @@ class TritonPythonModel:
             if error is not None:
                 responses[index] = failure(f"The encoder failed: {error}", "INTERNAL")
                 continue
-            output = pb_utils.Tensor(OUTPUT, embeddings[start : start + count])
+            # The inner value: ONNX Runtime 1.23 (Python 3.10) has DLPack on that one alone.
+            part = OrtValue.ortvalue_from_numpy(embeddings[start : start + count])._get_c_value()
+            output = pb_utils.Tensor.from_dlpack(OUTPUT, part)
             responses[index] = pb_utils.InferenceResponse([output])
             start += count
+        # Triton copies the answers after this call, and DLPack does not keep their memory alive.
+        self.answers = embeddings if error is None else None
         return responses
 
 
