@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 # What an engine is made of; when none of it has changed, the engine of the last run is used.
 _INGREDIENTS = (
     "export/vitrine_export",
-    "model_repository/cpu",
     "server/vitrine_server/images.py",
     "server/vitrine_server/manifest.py",
     "training/vitrine_training/model.py",
     "training/weights",
 )
-_INGREDIENT_TYPES = {".py", ".toml", ".pbtxt", ".safetensors"}
+_INGREDIENT_TYPES = {".py", ".toml", ".safetensors"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,43 +39,46 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def test_images() -> Path | None:
+def real_images() -> Path | None:
     """Real photos and drawings, where this machine has them."""
     folders = [os.environ.get("VITRINE_TEST_DATA", ""), str(REPOSITORY.parent / "shared" / "data")]
     return next((Path(each) for each in folders if each and Path(each).is_dir()), None)
 
 
 @pytest.fixture(scope="session")
-def published(test_images: Path | None) -> Path:
+def published(real_images: Path | None) -> Path:
     """Triton's model repository with a design-vit that the real export has published."""
-    digest = hashlib.sha256(f"{test_images}".encode())
+    digest = hashlib.sha256(f"{real_images}".encode())
     for ingredient in _INGREDIENTS:
         root = REPOSITORY / ingredient
         for path in sorted([root] if root.is_file() else root.rglob("*")):
             if path.suffix in _INGREDIENT_TYPES:
                 digest.update(path.name.encode() + path.read_bytes())
     repository = REPOSITORY / "build" / "test-engine" / digest.hexdigest()[:16]
-    if (repository / "image_encoder" / "1" / "manifest.json").is_file():
-        return repository
-    shutil.rmtree(repository.parent, ignore_errors=True)
-    copy_model_files(repository)
-    command: list[str | Path] = [
-        Path(sys.executable).with_name("vitrine-export"),
-        "--output",
-        repository,
-    ]
-    if test_images:
-        command += ["--images", test_images]
-    subprocess.run(command, cwd=REPOSITORY, check=True)
+    repository.mkdir(parents=True, exist_ok=True)
+    with (repository / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the tests may be exporting
+        copy_model_files(repository)
+        if not (repository / "image_encoder" / "1" / "manifest.json").is_file():
+            export(repository, real_images)
     return repository
 
 
 def copy_model_files(target: Path) -> None:
     """Triton's CPU models without an engine."""
-    source = REPOSITORY / "model_repository" / "cpu" / "image_encoder"
-    (target / "image_encoder" / "1").mkdir(parents=True)
-    shutil.copy(source / "config.pbtxt", target / "image_encoder")
-    shutil.copy(source / "1" / "model.py", target / "image_encoder" / "1")
+    source = REPOSITORY / "model_repository" / "cpu"
+    for name in ("image_encoder/config.pbtxt", "image_encoder/1/model.py"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, target / name)
+
+
+def export(target: Path, images: Path | None) -> None:
+    """Publish design-vit with the command that users run."""
+    command: list[str | Path] = [Path(sys.executable).with_name("vitrine-export")]
+    command += ["--output", target]
+    if images:
+        command += ["--images", images]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
 
 
 @pytest.fixture(scope="session")
