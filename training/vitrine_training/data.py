@@ -69,9 +69,41 @@ def from_corpus(corpus: Corpus, split: str) -> Catalogue:
         design=np.unique(corpus.design[rows], return_inverse=True)[1].astype(np.int64),
         family=np.unique(origin, return_inverse=True)[1].astype(np.int64),
         subclass=corpus.subclass[rows],
-        texts=[(str(corpus.caption_en[row]), str(corpus.caption_zh[row])) for row in rows],
+        texts=[
+            tuple(str(c[row]) for c in (corpus.caption_en, corpus.caption_zh) if c[row])
+            for row in rows
+        ],
         names=[""] * len(rows),
     )
+
+
+def together(catalogues: Sequence[Catalogue]) -> Catalogue:
+    """One catalogue of several; designs and classes of different ones stay different."""
+    columns: dict[str, list[NDArray[np.int64]]] = {"design": [], "family": [], "subclass": []}
+    for catalogue in catalogues:
+        for name, parts in columns.items():
+            offset = int(parts[-1].max()) + 1 if parts else 0
+            parts.append(getattr(catalogue, name) + offset)
+    return Catalogue(
+        pixels=_Several([(len(c), c.pixels) for c in catalogues]),
+        design=np.concatenate(columns["design"]),
+        family=np.concatenate(columns["family"]),
+        subclass=np.concatenate(columns["subclass"]),
+        texts=[texts for c in catalogues for texts in c.texts],
+        names=[name for c in catalogues for name in c.names],
+    )
+
+
+class _Several:
+    """Images of catalogues, one after the other."""
+
+    def __init__(self, parts: list[tuple[int, Pixels]]) -> None:
+        self._parts = [pixels for _, pixels in parts]
+        self._starts = np.cumsum([0, *(length for length, _ in parts)])
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._parts[part][index - int(self._starts[part])]
 
 
 class _Rows:

@@ -50,7 +50,10 @@ class Recipe:
 
     steps: total; may be changed between two runs of one training (the learning rate is constant
     until the last `cooldown` of them, then falls linearly to zero). size: pixels of the training
-    images. temperature: of the image contrast. arcface, language: whether these terms take part.
+    images. temperature: of the image contrast. nearest_positive: contrast an image with the most
+    similar other view of its design only (easy positives: Xuan et al., WACV 2020), because a front
+    and a bottom view in two styles share nothing that could be learned. arcface, language: whether
+    these terms take part.
     """
 
     steps: int = 4000
@@ -63,7 +66,8 @@ class Recipe:
     warmup_steps: int = 200
     cooldown: float = 0.3
     ema: float = 0.999
-    temperature: float = 0.07
+    temperature: float = 0.1
+    nearest_positive: bool = True
     arcface: bool = True
     language: bool = True
     seed: int = 0
@@ -177,6 +181,10 @@ class Trainer:
         itself = torch.eye(len(picked), dtype=torch.bool, device=self.device)
         related = (family[:, None] == family[None, :]) & ~same
         positive = same & ~itself
+        if recipe.nearest_positive:
+            nearest = _nearest(embeddings.detach(), positive)
+            related |= positive & ~nearest
+            positive = nearest
         self._apply_feedback(positive, related, picked)
         terms = {
             "contrast": multi_positive_nce(
@@ -288,6 +296,14 @@ class _Scale(nn.Module):
         return self.logarithm.exp().clamp(min=0.01)
 
 
+def _nearest(embeddings: Tensor, positive: Tensor) -> Tensor:
+    """Of each row's positives (B, B) the one of highest cosine; rows without any stay empty."""
+    cosine = (embeddings @ embeddings.T).masked_fill(~positive, -math.inf)
+    best = torch.zeros_like(positive)
+    best.scatter_(1, cosine.argmax(dim=1, keepdim=True), True)
+    return best & positive
+
+
 def _groups(parts: nn.ModuleDict, recipe: Recipe) -> list[dict[str, Any]]:
     """Matrices decay; vectors, tables and centres do not."""
     decay: list[nn.Parameter] = []
@@ -355,7 +371,9 @@ def _export(trainer: Trainer, out: Path, serve: DesignViTConfig) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="vitrine_training.train", description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus", type=Path, help="folder that vitrine_training.corpus wrote")
+    source.add_argument(
+        "--corpus", type=Path, nargs="+", help="folders of vitrine_training.corpus or .freeforms"
+    )
     source.add_argument("--folder", type=Path, help="images to fine-tune on, with --csv")
     parser.add_argument("--csv", type=Path, help="columns id, design, class, text")
     parser.add_argument("--feedback", type=Path, help="CSV: query, item, verdict (right or wrong)")
@@ -393,7 +411,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.corpus:
         from vitrine_training.corpus import Corpus
 
-        catalogue = data.from_corpus(Corpus.open(options.corpus), "train")
+        corpora = [data.from_corpus(Corpus.open(folder), "train") for folder in options.corpus]
+        catalogue = data.together(corpora)
     else:
         catalogue = data.from_folder(options.folder, options.csv, model.config.preprocessing)
     feedback = data.read_feedback(options.feedback, catalogue) if options.feedback else []
