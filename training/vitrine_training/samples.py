@@ -36,7 +36,13 @@ def write(out: Path) -> int:
         (out / folder).mkdir(exist_ok=True)
         for view in range(VIEWS):
             path = f"{folder}/view-{view + 1}.png"
-            pixels = draw(seed, view=view, style=("contoured", "plain", "plain")[view], size=SIZE, subclass=subclass)
+            pixels = draw(
+                seed,
+                view=view,
+                style=("contoured", "plain", "plain")[view],
+                size=SIZE,
+                subclass=subclass,
+            )
             Image.fromarray(pixels).save(out / path)
             rows.append((path, folder, subclass, title))
     with (out / "metadata.csv").open("w", newline="") as file:

@@ -19,7 +19,12 @@ __all__ = ["Corpus", "CorpusError", "draw", "generate"]
 
 
 def draw(
-    seed: int, *, view: int = 0, style: str | None = None, size: int = 512, subclass: str | None = None
+    seed: int,
+    *,
+    view: int = 0,
+    style: str | None = None,
+    size: int = 512,
+    subclass: str | None = None,
 ) -> NDArray[np.uint8]:
     """Draw sheet number `view` of design `seed`: (size, size) uint8, black lines on white.
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from . import grammar
 from .chance import Draw, mix
 from .mesh import Model, Packed, new_group, pack
@@ -13,13 +15,18 @@ from .parts import Say
 from .registry import SUBCLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 # Raised when a change makes old seeds draw other designs.
 GRAMMAR_VERSION = 1
 
+# importing the families registers their subclasses
+_FAMILIES = grammar.FAMILIES
 NAMES: tuple[str, ...] = tuple(sorted(SUBCLASSES))
-_ = grammar.FAMILIES  # importing the families registers their subclasses
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,42 @@ def build(seed: int, subclass: str, overrides: Mapping[str, float] | None = None
         model = model.scaled(*(math.exp(whole.uniform(f"stretch_{a}", -0.18, 0.18)) for a in "xyz"))
     if whole.chance("disclaimed", 0.10):
         model = _disclaim(model, whole)
-    return Design(subclass, pack(model), tuple(say.features), draw.names)
+    return Design(
+        subclass, pack(model, _seams(draw.part("seams"))), tuple(say.features), draw.names
+    )
+
+
+def _seams(draw: Draw) -> list[Callable[[Floats], Floats]]:
+    """Parting lines and panel borders: planes, waves and ovals whose zero line shows on every surface."""
+    fields: list[Callable[[Floats], Floats]] = []
+    if not draw.chance("used", 0.5):
+        return fields
+    form = draw.choice("form", ("plane", "tilted", "wave", "oval"), (5, 3, 3, 3))
+    axis = draw.choice("axis", (2, 0, 1), (5, 2, 2))
+    level = draw.uniform("level", -0.4, 0.4)
+    tilt, size, count = (
+        draw.uniform("tilt", -0.9, 0.9),
+        draw.uniform("size", 0.04, 0.2),
+        draw.uniform("count", 2, 9),
+    )
+    a, b = draw.uniform("a", 0.15, 0.7), draw.uniform("b", 0.15, 0.7)
+    band = draw.uniform("band", 0.02, 0.09)
+
+    def field(v: Floats, shift: float) -> Floats:
+        along = v[:, (axis + 1) % 3]
+        if form == "plane":
+            return v[:, axis] - level + shift
+        if form == "tilted":
+            return v[:, axis] - level + tilt * along + shift
+        if form == "wave":
+            return v[:, axis] - level + size * np.sin(count * along) + shift
+        other = v[:, (axis + 2) % 3]
+        return np.sqrt((along / a) ** 2 + (other / b) ** 2) - 1.0 + shift
+
+    fields.append(lambda v: field(v, 0.0))
+    if draw.chance("double", 0.5):
+        fields.append(lambda v: field(v, band))
+    return fields
 
 
 def _disclaim(model: Model, draw: Draw) -> Model:
@@ -84,7 +126,7 @@ def near_copy(seed: int, names: Mapping[str, int]) -> dict[str, float]:
     range; a discrete one takes another value.
     """
     draw = Draw(mix(seed, 3))
-    keys = sorted(k for k in names if not k.startswith("whole."))
+    keys = sorted(k for k in names if not k.startswith(("whole.", "seams.")))
     key = draw.choice("key", keys)
     options = names[key]
     original = Draw(mix(seed, 2)).unit(key)

@@ -63,9 +63,16 @@ class Pen:
     dash_off: float
     crease_dash: float = 0.0  # above 0, creases are drawn as dash-dot lines of this length
     gray: bool = False  # continuous tone under the lines
+    albedo: float = 1.0  # of the material in continuous tone
+    gloss: float = 0.0
     halftone: float = 0.0  # above 0, the tone becomes black dots of this strength
     outlines: bool = True
     light: tuple[float, float, float] = (-0.5, -0.6, -0.62)
+
+    @property
+    def shaded(self) -> bool:
+        """Whether anything of the drawing depends on the light."""
+        return self.mode != kernels.PLAIN or self.gray or self.halftone > 0
 
 
 def project(packed: Packed, view: View) -> Floats:
@@ -118,8 +125,9 @@ def render(packed: Packed, view: View, pixels: float, pen: Pen, seed: int) -> Gr
     ink = np.zeros(shape, np.uint8)
     light = np.array(pen.light) / np.linalg.norm(pen.light)
     kernels.resolve(
-        screen, w, packed.triangles, packed.owner, packed.uv, normals, packed.table, visible,
-        light, pen.mode, pen.spacing, pen.level, pen.contour_step, seed & 0x7FFFFFFF,
+        screen, w, packed.triangles, packed.owner, packed.uv, normals, packed.seams,
+        packed.table, visible,
+        light, pen.shaded, pen.mode, pen.spacing, pen.level, pen.contour_step, seed & 0x7FFFFFFF,
         group, cell, contour, slope, tone, ink,
     )  # fmt: skip
     lines = np.zeros(shape, np.uint8)
@@ -139,7 +147,9 @@ def render(packed: Packed, view: View, pixels: float, pen: Pen, seed: int) -> Gr
 
     paper = np.full(shape, 255, np.uint8)
     if pen.gray:
-        paper[covered] = tone[covered]
+        shade = tone / 255.0
+        shine = np.maximum(0.0, (shade - 0.8) / 0.2) ** 3
+        paper[covered] = (255.0 * np.minimum(1.0, pen.albedo * shade + pen.gloss * shine))[covered]
     elif pen.halftone > 0:
         grain = _grain(shape, seed)
         paper[covered & (tone < 255 * pen.halftone * grain)] = 0

@@ -144,8 +144,15 @@ def cell_of(kind: Any, x: Any, y: Any, p: Any) -> Any:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def rasterise(
-    screen: Any, weight: Any, triangles: Any, owner: Any, uv: Any, table: Any, tolerance: Any,
-    depth: Any, visible: Any,
+    screen: Any,
+    weight: Any,
+    triangles: Any,
+    owner: Any,
+    uv: Any,
+    table: Any,
+    tolerance: Any,
+    depth: Any,
+    visible: Any,
 ) -> None:
     """Fill `depth` (H, W) and `visible` (H, W; index of the front triangle, or -1).
 
@@ -211,15 +218,34 @@ def rasterise(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def resolve(
-    screen: Any, weight: Any, triangles: Any, owner: Any, uv: Any, normals: Any, table: Any,
-    visible: Any, light: Any, mode: Any, spacing: Any, level: Any, contour_step: Any, seed: Any,
-    group: Any, cell: Any, contour: Any, slope: Any, tone: Any, ink: Any,
+    screen: Any,
+    weight: Any,
+    triangles: Any,
+    owner: Any,
+    uv: Any,
+    normals: Any,
+    seams: Any,
+    table: Any,
+    visible: Any,
+    light: Any,
+    shaded: Any,
+    mode: Any,
+    spacing: Any,
+    level: Any,
+    contour_step: Any,
+    seed: Any,
+    group: Any,
+    cell: Any,
+    contour: Any,
+    slope: Any,
+    tone: Any,
+    ink: Any,
 ) -> None:
     """Work out what each visible pixel shows: line group, pattern cell, contour index, depth slope, tone, ink.
 
     `tone` is 0 (dark) to 255 (light); `ink` is 1 where the shading mode itself puts a dot.
     spacing: pixels between shading strokes; level: 0 (little shading) to 1; contour_step: surface units
-    between contour lines.
+    between contour lines. Without `shaded`, tone and ink are left as they are.
     """
     height, width = visible.shape
     for y in range(height):
@@ -244,13 +270,6 @@ def resolve(
             q = 1.0 / (qa + qb + qc)
             u = (qa * uv[a, 0] + qb * uv[b, 0] + qc * uv[c, 0]) * q
             v = (qa * uv[a, 1] + qb * uv[b, 1] + qc * uv[c, 1]) * q
-            nx = wa * normals[a, 0] + wb * normals[b, 0] + wc * normals[c, 0]
-            ny = wa * normals[a, 1] + wb * normals[b, 1] + wc * normals[c, 1]
-            nz = wa * normals[a, 2] + wb * normals[b, 2] + wc * normals[c, 2]
-            norm = math.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
-            if nz > 0.0:  # towards the eye: depth grows away from it
-                norm = -norm
-            nx, ny, nz = nx / norm, ny / norm, nz / norm
             row = owner[t]
             group[y, x] = int(table[row, 9])
             kind = table[row, 0]
@@ -260,12 +279,27 @@ def resolve(
                 cell[y, x] = cell_of(kind, s, r, table[row, 5])
             else:
                 cell[y, x] = 0
+            seam = 0
+            if wa * seams[a, 0] + wb * seams[b, 0] + wc * seams[c, 0] > 0.0:
+                seam += 1
+            if wa * seams[a, 1] + wb * seams[b, 1] + wc * seams[c, 1] > 0.0:
+                seam += 2
+            cell[y, x] = cell[y, x] * 4 + seam
+            contour[y, x] = -1
+            if not shaded:
+                continue
+            nx = wa * normals[a, 0] + wb * normals[b, 0] + wc * normals[c, 0]
+            ny = wa * normals[a, 1] + wb * normals[b, 1] + wc * normals[c, 1]
+            nz = wa * normals[a, 2] + wb * normals[b, 2] + wc * normals[c, 2]
+            norm = math.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
+            if nz > 0.0:  # towards the eye: depth grows away from it
+                norm = -norm
+            nx, ny, nz = nx / norm, ny / norm, nz / norm
             lit = nx * light[0] + ny * light[1] + nz * light[2]
             shade = 0.30 + 0.70 * max(0.0, lit)
             if table[row, 10] > 0.0:
                 shade *= 1.0 - table[row, 10]
             tone[y, x] = int(255.0 * min(1.0, shade))
-            contour[y, x] = -1
             darkness = 1.0 - shade
             facing = -nz
             bent = table[row, 11]
@@ -333,7 +367,10 @@ def trace_edges(
                         line, near = OUTLINE, jump >= 0.0
                     elif cell[y, x] != cell[y1, x1]:
                         line, near = ORNAMENT, True
-                    elif contour[y, x] != contour[y1, x1] and min(contour[y, x], contour[y1, x1]) >= 0:
+                    elif (
+                        contour[y, x] != contour[y1, x1]
+                        and min(contour[y, x], contour[y1, x1]) >= 0
+                    ):
                         line, near = CONTOUR, True
                     else:
                         continue

@@ -45,8 +45,10 @@ def label(number: int, height: int, hand: tuple[str, float, float, int, bool]) -
     pen.text((4, 0), text, 0, font=font, stroke_width=bold * max(1, size // 24), stroke_fill=0)
     if underline:
         pen.line((4, int(size * 1.2), length - 4, int(size * 1.2)), 0, max(1, size // 12))
-    if slant or wide != 1.0:
-        w = int((length + slant * canvas.height) * wide)
+    w = int((length + slant * canvas.height) * wide)
+    if not slant:
+        canvas = canvas.resize((w, canvas.height), Image.Resampling.BILINEAR)
+    else:
         canvas = canvas.transform(
             (w, canvas.height), Image.Transform.AFFINE,
             (1.0 / wide, slant, -slant * canvas.height, 0, 1, 0), Image.Resampling.BILINEAR,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -192,7 +192,8 @@ class Packed:
     """A model as flat arrays for the renderer, scaled into the unit ball around the origin.
 
     vertices (V, 3), normals (V, 3), uv (V, 2), triangles (T, 3), owner (T,) patch of each triangle,
-    table (P, 12) of patch properties as `kernels.resolve` reads them, broken (G,) by line group.
+    table (P, 12) of patch properties as `kernels.resolve` reads them, broken (G,) by line group. seams (V, 2)
+    hold two functions of position whose zero lines are drawn on the surface.
     """
 
     vertices: Floats
@@ -202,11 +203,14 @@ class Packed:
     owner: Ints
     table: Floats
     broken: NDArray[np.uint8]
-    scale: float
+    seams: Floats
 
 
-def pack(model: Model) -> Packed:
-    """Flatten and normalise a model; line groups are renumbered from 0."""
+def pack(model: Model, seams: Sequence[Callable[[Floats], Floats]] = ()) -> Packed:
+    """Flatten and normalise a model; line groups are renumbered from 0.
+
+    seams: up to two functions (V, 3) → (V,) of the normalised position; a line is drawn where one is zero.
+    """
     patches = model.patches
     vertices = np.concatenate([p.vertices for p in patches])
     low, high = vertices.min(axis=0), vertices.max(axis=0)
@@ -216,9 +220,7 @@ def pack(model: Model) -> Packed:
     uv = np.concatenate([p.uv for p in patches]) * scale
     offsets = np.cumsum([0] + [len(p.vertices) for p in patches[:-1]])
     triangles = np.concatenate([p.triangles + o for p, o in zip(patches, offsets, strict=True)])
-    owner = np.repeat(
-        np.arange(len(patches), dtype=np.int32), [len(p.triangles) for p in patches]
-    )
+    owner = np.repeat(np.arange(len(patches), dtype=np.int32), [len(p.triangles) for p in patches])
     order: dict[int, int] = {}
     table = np.zeros((len(patches), 12))
     broken = np.zeros(len(patches), dtype=np.uint8)
@@ -227,7 +229,14 @@ def pack(model: Model) -> Packed:
         broken[group] = patch.broken
         if patch.pattern is not None:
             k, pu, pv, angle, p, su, sv = patch.pattern
-            table[row, :6] = k, 1 / (pu * scale), 1 / (pv * scale), math.cos(angle), math.sin(angle), p
+            table[row, :6] = (
+                k,
+                1 / (pu * scale),
+                1 / (pv * scale),
+                math.cos(angle),
+                math.sin(angle),
+                p,
+            )
             table[row, 6:9] = patch.perforated, su, sv
         table[row, 9:] = group, patch.dark, patch.bent
     a, b, c = (vertices[triangles[:, i]] for i in range(3))
@@ -238,4 +247,7 @@ def pack(model: Model) -> Packed:
         [np.bincount(corners, weights[:, i], len(vertices)) for i in range(3)], axis=1
     )
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
-    return Packed(vertices, normals, uv, triangles.astype(np.int32), owner, table, broken, scale)
+    fields = np.ones((len(vertices), 2))
+    for i, seam in enumerate(seams):
+        fields[:, i] = seam(vertices)
+    return Packed(vertices, normals, uv, triangles.astype(np.int32), owner, table, broken, fields)

@@ -89,12 +89,16 @@ def gear(teeth: int, outer: float, inner: float) -> Floats:
 def lobed(radius: float, lobes: int, depth: float, n: int = 96, *, sharp: float = 1.0) -> Floats:
     """Circle with `lobes` waves of relative depth; `sharp` above 1 narrows the valleys."""
     t = np.arange(n) * (TAU / n)
-    wave = np.abs(np.cos(0.5 * lobes * t)) ** sharp if sharp != 1.0 else 0.5 + 0.5 * np.cos(lobes * t)
+    wave = (
+        np.abs(np.cos(0.5 * lobes * t)) ** sharp if sharp != 1.0 else 0.5 + 0.5 * np.cos(lobes * t)
+    )
     r = radius * (1.0 - depth + depth * wave)
     return np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
 
 
-def blob(radius: float, amplitudes: Sequence[float], phases: Sequence[float], n: int = 72) -> Floats:
+def blob(
+    radius: float, amplitudes: Sequence[float], phases: Sequence[float], n: int = 72
+) -> Floats:
     """Circle whose radius is varied by the harmonics 2, 3, 4, … with the given relative amplitudes."""
     t = np.arange(n) * (TAU / n)
     r = np.ones(n)
@@ -129,7 +133,9 @@ def crescent(radius: float, bite: float, n: int = 32) -> Floats:
     return np.concatenate([outer, inner])
 
 
-def smooth(points: Sequence[Sequence[float]] | Floats, n: int = 32, *, closed: bool = False) -> Floats:
+def smooth(
+    points: Sequence[Sequence[float]] | Floats, n: int = 32, *, closed: bool = False
+) -> Floats:
     """Centripetal-free Catmull-Rom curve through points (K, D), resampled to n points."""
     p = np.asarray(points, dtype=np.float64)
     if closed:

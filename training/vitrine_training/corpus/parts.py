@@ -76,8 +76,12 @@ def ornament(
         en, zh = ORNAMENTS[kind]
         say(f"a pattern of {en}", zh)
     stretch = math.exp(d.uniform("stretch", -0.6, 0.6))
-    angle = d.choice("angle", (0.0, 0.5 * math.pi, 0.25 * math.pi, d.uniform("any", 0, 3.1)), (6, 5, 2, 1))
-    return Pattern(kind, period * stretch, period / stretch, angle, d.uniform("proportion", 0.3, 0.85))
+    angle = d.choice(
+        "angle", (0.0, 0.5 * math.pi, 0.25 * math.pi, d.uniform("any", 0, 3.1)), (6, 5, 2, 1)
+    )
+    return Pattern(
+        kind, period * stretch, period / stretch, angle, d.uniform("proportion", 0.3, 0.85)
+    )
 
 
 def piercing(draw: Draw, size: float, say: Say | None = None) -> Pattern:
@@ -116,7 +120,10 @@ def outline(draw: Draw, a: float, b: float, *, n: int = 48) -> Floats:
     if form == "egg":
         return outlines.egg(a, b, d.uniform("skew", -0.35, 0.35), n)
     if form == "lobed":
-        return outlines.lobed(1.0, d.integer("lobes", 3, 9), d.uniform("depth", 0.08, 0.35)) * [a, b]
+        return outlines.lobed(1.0, d.integer("lobes", 3, 9), d.uniform("depth", 0.08, 0.35)) * [
+            a,
+            b,
+        ]
     if form == "kidney":
         bean = outlines.ellipse(a, b, n)
         bean[:, 1] += d.uniform("bend", 0.2, 0.6) * b * (bean[:, 0] / a) ** 2
@@ -126,7 +133,9 @@ def outline(draw: Draw, a: float, b: float, *, n: int = 48) -> Floats:
     return outlines.blob(1.0, amplitudes, phases, n + 24) * [a, b]
 
 
-def profile(draw: Draw, radius: float, height: float, *, pieces: int = 4, closed: bool = True) -> Floats:
+def profile(
+    draw: Draw, radius: float, height: float, *, pieces: int = 4, closed: bool = True
+) -> Floats:
     """Return a (N, 2) profile of (radius, height) built of straight, bulging and beaded pieces."""
     d = draw.part("profile")
     count = d.integer("pieces", 2, pieces)
@@ -136,7 +145,9 @@ def profile(draw: Draw, radius: float, height: float, *, pieces: int = 4, closed
     points: list[list[float]] = [[0.0, 0.0]] if closed else []
     for i in range(count):
         r0, r1, z0, z1 = radii[i], radii[i + 1], heights[i], heights[i + 1]
-        form = d.choice(f"form{i}", ("line", "bulge", "waist", "s", "step", "bead"), (5, 4, 3, 3, 3, 2))
+        form = d.choice(
+            f"form{i}", ("line", "bulge", "waist", "s", "step", "bead"), (5, 4, 3, 3, 3, 2)
+        )
         t = np.linspace(0.0, 1.0, 9)
         line = r0 + (r1 - r0) * t
         amount = d.uniform(f"amount{i}", 0.05, 0.28) * radius
@@ -183,9 +194,13 @@ def wheel(draw: Draw, radius: float, width: float) -> Model:
         body = spoke.moved(0.5 * rim, 0, 0.3 * width).ring(spokes)
     elif form == "holes":
         holes = d.integer("holes", 3, 7)
-        body = disc + solids.cylinder(0.18 * rim, 0.56 * width).moved(0.62 * rim, 0, 0.22 * width).ring(holes)
+        body = disc + solids.cylinder(0.18 * rim, 0.56 * width).moved(
+            0.62 * rim, 0, 0.22 * width
+        ).ring(holes)
     elif form == "dish":
-        body = disc + solids.revolve([[rim, 0.25 * width], [0.6 * rim, 0.1 * width], [hub, 0.05 * width]])
+        body = disc + solids.revolve(
+            [[rim, 0.25 * width], [0.6 * rim, 0.1 * width], [hub, 0.05 * width]]
+        )
     else:
         body = disc
     return (tyre + middle + body).moved(0, 0, -0.5 * width).turned("y", 90)
@@ -199,12 +214,16 @@ def knob(draw: Draw, radius: float, height: float) -> Model:
         ring = outlines.lobed(radius, d.integer("flutes", 10, 28), 0.1)
         return solids.extrude(ring, height, bevel=0.08 * radius)
     if form == "dome":
-        return solids.revolve([[radius, 0], [radius, 0.4 * height], *_dome(radius, 0.4 * height, height)])
+        return solids.revolve(
+            [[radius, 0], [radius, 0.4 * height], *_dome(radius, 0.4 * height, height)]
+        )
     if form == "pointer":
         bar = solids.box(0.3 * radius, 1.8 * radius, height, bevel=0.05 * radius)
         return solids.cylinder(radius, 0.5 * height, bevel=0.05 * radius) + bar
     if form == "cap":
-        return solids.cylinder(radius, 0.6 * height) + solids.cylinder(0.7 * radius, height, bevel=0.1 * radius)
+        return solids.cylinder(radius, 0.6 * height) + solids.cylinder(
+            0.7 * radius, height, bevel=0.1 * radius
+        )
     return solids.cylinder(radius, height, bevel=0.1 * min(radius, height))
 
 
@@ -249,13 +268,19 @@ def grip(draw: Draw, length: float, radius: float, say: Say | None = None) -> Mo
     t = z / length
     fingers = d.integer("fingers", 0, 4)
     r = radius * (
-        1.0 + d.uniform("belly", -0.25, 0.3) * np.sin(math.pi * t) + d.uniform("flare", -0.2, 0.35) * t**2
+        1.0
+        + d.uniform("belly", -0.25, 0.3) * np.sin(math.pi * t)
+        + d.uniform("flare", -0.2, 0.35) * t**2
     )
     if fingers > 1:
         z = np.linspace(0, length, 36)
         t = z / length
-        r = np.interp(t, np.linspace(0, 1, count), r) * (1.0 + 0.07 * np.cos(2 * math.pi * fingers * t))
-    section = outlines.superellipse(1.0, d.uniform("flat", 0.6, 1.0), d.choice("power", (2.0, 3.0, 5.0)), 28)
+        r = np.interp(t, np.linspace(0, 1, count), r) * (
+            1.0 + 0.07 * np.cos(2 * math.pi * fingers * t)
+        )
+    section = outlines.superellipse(
+        1.0, d.uniform("flat", 0.6, 1.0), d.choice("power", (2.0, 3.0, 5.0)), 28
+    )
     lean = d.uniform("lean", -0.15, 0.15) * length
     body = solids.loft([(section * ri, float(zi), lean * float(ti) ** 2, 0.0)
                         for ri, zi, ti in zip(r, z, t, strict=True)])  # fmt: skip
@@ -267,7 +292,11 @@ def grip(draw: Draw, length: float, radius: float, say: Say | None = None) -> Mo
         ring = solids.torus(radius * 1.02, radius * 0.1)
         body += ring.row(d.integer("ring_count", 2, 7), z=length * 0.09).moved(0, 0, 0.5 * length)
     if d.chance("hole", 0.2):
-        body += solids.torus(radius * 0.7, radius * 0.15).turned("x", 90).moved(lean, 0, length + 0.6 * radius)
+        body += (
+            solids.torus(radius * 0.7, radius * 0.15)
+            .turned("x", 90)
+            .moved(lean, 0, length + 0.6 * radius)
+        )
     return body
 
 
@@ -277,12 +306,16 @@ def vent(draw: Draw, w: float, h: float) -> Model:
     form = d.choice("form", ("slots", "holes", "louvres", "ring"), (4, 3, 3, 2))
     if form == "slots":
         count = d.integer("count", 3, 9)
-        slot = solids.extrude(outlines.rounded_rectangle(0.9 * w, 0.4 * h / count, 0.2 * h / count), 0.03 * h)
+        slot = solids.extrude(
+            outlines.rounded_rectangle(0.9 * w, 0.4 * h / count, 0.2 * h / count), 0.03 * h
+        )
         return slot.turned("x", 90).row(count, z=h / count)
     if form == "holes":
         plate = solids.face(outlines.rectangle(w, h)).turned("x", 90)
         step = min(w, h) / d.integer("count", 4, 9)
-        return plate.dressed(Pattern(d.choice("lattice", (7, 8)), step, step, 0.0, 0.6)).moved(0, -0.01 * h)
+        return plate.dressed(Pattern(d.choice("lattice", (7, 8)), step, step, 0.0, 0.6)).moved(
+            0, -0.01 * h
+        )
     if form == "louvres":
         count = d.integer("count", 3, 8)
         blade = solids.box(w, 0.25 * h / count, 0.08 * h / count).turned("x", 40)
@@ -297,7 +330,9 @@ def vent(draw: Draw, w: float, h: float) -> Model:
 def buttons(draw: Draw, w: float, h: float) -> Model:
     """Panel of buttons, lamps or a screen in the plane y = 0 facing the front, centred on the origin."""
     d = draw.part("buttons")
-    form = d.choice("form", ("row", "grid", "dpad", "screen", "single", "slider"), (4, 3, 1, 3, 3, 1))
+    form = d.choice(
+        "form", ("row", "grid", "dpad", "screen", "single", "slider"), (4, 3, 1, 3, 3, 1)
+    )
     depth = 0.06 * min(w, h)
     size = 0.5 * min(w, h)
     if form == "screen":
@@ -309,7 +344,9 @@ def buttons(draw: Draw, w: float, h: float) -> Model:
     if form == "single":
         return knob(d, size, 3 * depth).turned("x", 90)
     if form == "dpad":
-        cross = solids.box(1.6 * size, 0.5 * size, depth) + solids.box(0.5 * size, 1.6 * size, depth)
+        cross = solids.box(1.6 * size, 0.5 * size, depth) + solids.box(
+            0.5 * size, 1.6 * size, depth
+        )
         return cross.seamless().turned("x", 90)
     if form == "slider":
         slot = solids.extrude(outlines.rounded_rectangle(w, 0.3 * h, 0.15 * h), 0.5 * depth)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NEAR_COPY_SHARE = 0.24  # of the odd designs: each is compared with the even design before it
 VALIDATION_SHARE = 0.06
 UNSEEN_WEIGHT = 0.35  # held-out subclasses are for measuring only: fewer of them
+GENERIC_WEIGHT = 2.5  # free compositions: the widest variety of forms
 QUERY_VIEWS = 2
 
 
@@ -36,7 +37,9 @@ class Plan:
 @lru_cache(maxsize=8)
 def _shares(seed: int) -> tuple[float, ...]:
     return tuple(
-        w * (UNSEEN_WEIGHT if SUBCLASSES[name].unseen else 1.0)
+        w
+        * (UNSEEN_WEIGHT if SUBCLASSES[name].unseen else 1.0)
+        * (GENERIC_WEIGHT if SUBCLASSES[name].locarno.endswith("-99") else 1.0)
         for name, w in zip(designs.NAMES, designs.weights(seed), strict=True)
     )
 
@@ -64,7 +67,9 @@ def build(item: Plan) -> designs.Design:
     return designs.build(item.seed, item.subclass, designs.near_copy(item.seed, original.names))
 
 
-def sheets(item: Plan, design: designs.Design, views: int, size: int) -> Iterator[tuple[Sheet, str, int]]:
+def sheets(
+    item: Plan, design: designs.Design, views: int, size: int
+) -> Iterator[tuple[Sheet, str, int]]:
     """Draw the sheets of a design: (sheet, role, view number).
 
     Queries of designs that are not trained on are drawn in one style that their gallery lacks.

@@ -51,7 +51,11 @@ def _views(draw: Draw, view: int) -> list[View]:
     else:
         first = ORTHOGRAPHIC[kind]
     count = draw.choice("figures", (1, 2, 3, 4), (70, 20, 5, 5))
-    start = draw.integer("second", 0, 5)
+    # the opposite side is the usual companion: front and back, left and right, top and bottom
+    if kind in _SIDES and draw.chance("opposite", 0.7):
+        start = _SIDES.index(kind) ^ 1
+    else:
+        start = draw.integer("second", 0, 5)
     others = [ORTHOGRAPHIC[_SIDES[(start + i) % 6]] for i in range(count - 1)]
     if first.zoom > 1.0:
         others = others[:1]

@@ -56,7 +56,9 @@ def skin(rings: Floats, *, closed: bool = True, seams: bool = True) -> Model:
     v = _arc_length(rings[:, 0])
     if closed:
         spots = _corners(middle[:-1], closed=True)
-        columns = [spots[0], *spots[1:], spots[0] + len(middle) - 1] if spots else [0, len(middle) - 1]
+        columns = (
+            [spots[0], *spots[1:], spots[0] + len(middle) - 1] if spots else [0, len(middle) - 1]
+        )
         if spots and spots[0] > 0:  # start at a corner
             rings = np.concatenate([rings[:, :-1], rings[:, : spots[0] + 1]], axis=1)
             u = np.concatenate([u[:-1], u[-1] + u[: spots[0] + 1]])
@@ -74,7 +76,10 @@ def skin(rings: Floats, *, closed: bool = True, seams: bool = True) -> Model:
             bent = 2 if drop and c1 - c0 > 8 else 0 if flat or drop else 1
             parts.append(
                 grid(
-                    rings[r0 : r1 + 1, c0 : c1 + 1], u[c0 : c1 + 1], v[r0 : r1 + 1], bent=bent,
+                    rings[r0 : r1 + 1, c0 : c1 + 1],
+                    u[c0 : c1 + 1],
+                    v[r0 : r1 + 1],
+                    bent=bent,
                     group=None if seams else group,
                 )  # fmt: skip
             )
@@ -139,7 +144,9 @@ def extrude(
     return sides + walls + face(small, 0.0, holes) + face(small, height, holes)
 
 
-def revolve(profile: Sequence[Sequence[float]] | Floats, *, segments: int = 40, seams: bool = True) -> Model:
+def revolve(
+    profile: Sequence[Sequence[float]] | Floats, *, segments: int = 40, seams: bool = True
+) -> Model:
     """Turn a profile of (radius, height) points about z; edges are drawn at its sharp corners."""
     p = np.asarray(profile, dtype=np.float64)
     t = np.linspace(0.0, outlines.TAU, segments + 1) + 0.5 * math.pi  # the seam is at the back
@@ -178,7 +185,9 @@ def loft(
     rings = []
     for outline, z, *shift in sections:
         dx, dy = shift if shift else (0.0, 0.0)
-        rings.append(np.column_stack([outline[:, 0] + dx, outline[:, 1] + dy, np.full(len(outline), z)]))
+        rings.append(
+            np.column_stack([outline[:, 0] + dx, outline[:, 1] + dy, np.full(len(outline), z)])
+        )
     stack = np.stack(rings)
     body = skin(stack, seams=seams)
     if not caps:
@@ -237,9 +246,12 @@ def tube(
         )
     if closed or not caps:
         return body
-    fan = np.stack([np.zeros(len(ring) - 2), np.arange(1, len(ring) - 1), np.arange(2, len(ring))], 1)
+    fan = np.stack(
+        [np.zeros(len(ring) - 2), np.arange(1, len(ring) - 1), np.arange(2, len(ring))], 1
+    )
     tips = [
-        Patch(rings[i, : len(ring)], ring * size, fan.astype(np.int32), 0, new_group()) for i in (0, -1)
+        Patch(rings[i, : len(ring)], ring * size, fan.astype(np.int32), 0, new_group())
+        for i in (0, -1)
     ]
     return Model(body.patches + tips)
 
@@ -252,7 +264,9 @@ def ellipsoid(
     c, s = np.cos(t), np.sin(t)
     e = 2.0 / power_z
     radius, height = np.abs(c) ** e, np.sign(s) * np.abs(s) ** e
-    ring = np.roll(outlines.superellipse(rx, ry, power_xy, n * 2 if power_xy > 2 else n), n // 4, axis=0)
+    ring = np.roll(
+        outlines.superellipse(rx, ry, power_xy, n * 2 if power_xy > 2 else n), n // 4, axis=0
+    )
     ring = np.concatenate([ring, ring[:1]])
     points = np.empty((len(t), len(ring), 3))
     points[..., :2] = radius[:, None, None] * ring
@@ -263,13 +277,13 @@ def ellipsoid(
 
 def box(w: float, d: float, h: float, *, radius: float = 0.0, bevel: float = 0.0) -> Model:
     """Box on z = 0, with rounded upright edges and bevelled top and bottom edges."""
-    outline = (
-        outlines.rounded_rectangle(w, d, radius) if radius > 0 else outlines.rectangle(w, d)
-    )
+    outline = outlines.rounded_rectangle(w, d, radius) if radius > 0 else outlines.rectangle(w, d)
     return extrude(outline, h, bevel=bevel)
 
 
-def cylinder(radius: float, height: float, *, bevel: float = 0.0, top: float | None = None) -> Model:
+def cylinder(
+    radius: float, height: float, *, bevel: float = 0.0, top: float | None = None
+) -> Model:
     """Upright cylinder on z = 0 (a cone when `top` radius differs)."""
     r1 = radius if top is None else top
     if bevel > 0:

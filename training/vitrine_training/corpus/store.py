@@ -61,7 +61,9 @@ class Corpus:
         for shard in manifest["shards"]:
             path, table = folder / shard["views"], folder / shard["table"]
             if verify and (sha256(path), sha256(table)) != (shard["sha256"], shard["table_sha256"]):
-                raise CorpusError(f"{path} or its table does not match the manifest: generate it again")
+                raise CorpusError(
+                    f"{path} or its table does not match the manifest: generate it again"
+                )
             shards.append(np.load(path, mmap_mode="r"))
             rows.extend(json.loads(line) for line in table.read_text().splitlines())
         lengths = [len(s) for s in shards]
@@ -96,7 +98,11 @@ class Corpus:
 def sha256(path: Path) -> str:
     """Hash a file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file.read())
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(file.read())
+        )
 
 
 def _digest(data: bytes) -> str:

@@ -35,7 +35,7 @@ STYLES = {
 def pen_for(name: str, draw: Draw, pixels: int) -> Pen:
     """Return the pen of one sheet in the named style; `pixels` is the sheet's long side before reduction."""
     unit = pixels / 672.0
-    fine = draw.uniform("fine", 0.9, 1.6) * draw.choice("weight", (1.0, 1.3, 1.7), (5, 3, 2))
+    fine = draw.uniform("fine", 0.8, 1.4) * draw.choice("weight", (1.0, 1.3, 1.7), (6, 3, 1))
     heavy = draw.choice("heavy", (1.0, 1.5, 2.0), (5, 3, 1))
     widths = tuple(max(0.9, w * fine * unit) for w in (heavy, 1.0, 0.8, 0.75))
     mode = {
@@ -55,7 +55,9 @@ def pen_for(name: str, draw: Draw, pixels: int) -> Pen:
         dash_off=dash * draw.uniform("gap", 0.6, 1.1),
         crease_dash=draw.uniform("tangent", 8.0, 16.0) * unit if name == "tangent" else 0.0,
         gray=name == "photo",
-        halftone=draw.uniform("halftone", 0.7, 1.25) if name == "halftone" else 0.0,
+        albedo=draw.choice("albedo", (1.0, 0.7, 0.4, 0.15), (4, 2, 2, 2)),
+        gloss=draw.uniform("gloss", 0.0, 0.5),
+        halftone=draw.uniform("halftone", 0.55, 0.95) if name == "halftone" else 0.0,
         outlines=name != "photo" or draw.chance("inked", 0.5),
         light=(draw.uniform("lx", -0.8, 0.8), draw.uniform("ly", -0.9, -0.2), -0.65),
     )
@@ -86,7 +88,7 @@ def reproduce(sheet: Gray, size: tuple[int, int], how: Reproduction) -> Image.Im
         # black and white, then every nth pixel: thin lines break up
         between = tuple(max(1, int(s * (1.0 + 0.7 * how.strength))) for s in size)
         method = Image.Resampling.BOX if how.strength < 0.4 else Image.Resampling.NEAREST
-        cut = 110 + 90 * rng.random()
+        cut = 140 + 80 * rng.random()
         picture = picture.resize((between[0], between[1]), method).point(lambda p: 255 * (p > cut))
         return picture.resize(size, Image.Resampling.BICUBIC)
     if how.kind == "speckled":
@@ -94,10 +96,10 @@ def reproduce(sheet: Gray, size: tuple[int, int], how: Reproduction) -> Image.Im
         noisy[rng.random(noisy.shape) < 0.004 * how.strength] = 0
         noisy[(rng.random(noisy.shape) < 0.25 * how.strength) & (noisy < 128)] = 255
         picture = Image.fromarray(noisy)
-    if how.strength > 0.75:
-        picture = picture.filter(ImageFilter.GaussianBlur(0.4 + 1.2 * (how.strength - 0.75)))
     method = Image.Resampling.BICUBIC if how.seed % 3 else Image.Resampling.BOX
     small = picture.resize(size, method, reducing_gap=None)
+    if how.strength > 0.75:
+        small = small.filter(ImageFilter.GaussianBlur(0.25 + 1.2 * (how.strength - 0.75)))
     if how.kind == "faint":
         ink = 0.35 + 0.4 * how.strength
         small = small.point(lambda p: int(255 - (255 - p) * ink))

@@ -19,21 +19,29 @@ if TYPE_CHECKING:
 def cap(draw: Draw, radius: float, height: float, say: Say) -> Model:
     """Closure on z = 0: screw cap, flip top, pump, spray head, dropper, cork."""
     p = draw.part("cap")
-    form = p.choice("form", ("screw", "flip", "pump", "spray", "cork", "tall", "sport"), (5, 2, 2, 2, 1, 2, 2))
-    lid = solids.extrude(outlines.lobed(radius, p.integer("ribs", 18, 36), 0.04, 144), height, bevel=0.1 * height)
+    form = p.choice(
+        "form", ("screw", "flip", "pump", "spray", "cork", "tall", "sport"), (5, 2, 2, 2, 1, 2, 2)
+    )
+    lid = solids.extrude(
+        outlines.lobed(radius, p.integer("ribs", 18, 36), 0.04, 144), height, bevel=0.1 * height
+    )
     smooth = solids.cylinder(radius, height, bevel=0.12 * height)
     if form == "screw":
         say("a screw cap", "螺旋盖")
         return lid if p.chance("ribbed", 0.6) else smooth
     if form == "flip":
         say("a flip-top cap", "翻盖")
-        return smooth + solids.box(0.5 * radius, 0.5 * radius, 0.15 * height).moved(0, -0.8 * radius, 0.8 * height)
+        return smooth + solids.box(0.5 * radius, 0.5 * radius, 0.15 * height).moved(
+            0, -0.8 * radius, 0.8 * height
+        )
     if form == "pump":
         say("a pump dispenser", "按压泵头")
         stem = solids.cylinder(0.25 * radius, 1.5 * height).moved(0, 0, height)
         path = [[0, 0, 2.4 * height], [p.uniform("reach", 1.2, 2.4) * radius, 0, 2.4 * height],
                 [p.uniform("reach", 1.2, 2.4) * radius + 0.3 * radius, 0, 2.0 * height]]  # fmt: skip
-        head = solids.cylinder(0.5 * radius, 0.5 * height, bevel=0.05 * height).moved(0, 0, 2.3 * height)
+        head = solids.cylinder(0.5 * radius, 0.5 * height, bevel=0.05 * height).moved(
+            0, 0, 2.3 * height
+        )
         return smooth + stem + head + solids.tube(outlines.smooth(path, 12), 0.18 * radius)
     if form == "spray":
         say("a trigger sprayer", "喷枪头")
@@ -57,7 +65,9 @@ def cap(draw: Draw, radius: float, height: float, say: Say) -> Model:
 def section(draw: Draw, n: int = 48) -> np.ndarray:
     """Unit cross-section of a vessel."""
     p = draw.part("section")
-    form = p.choice("form", ("round", "square", "oval", "facets", "lobes", "free"), (8, 3, 3, 3, 2, 2))
+    form = p.choice(
+        "form", ("round", "square", "oval", "facets", "lobes", "free"), (8, 3, 3, 3, 2, 2)
+    )
     if form == "round":
         return outlines.ellipse(1, 1, n)
     if form == "square":
@@ -71,7 +81,9 @@ def section(draw: Draw, n: int = 48) -> np.ndarray:
     return parts.outline(p, 1.0, p.uniform("b", 0.6, 1.0), n=n)
 
 
-def shell(draw: Draw, radius: float, height: float, *, neck: float | None = None, pieces: int = 4) -> Model:
+def shell(
+    draw: Draw, radius: float, height: float, *, neck: float | None = None, pieces: int = 4
+) -> Model:
     """Vessel wall on z = 0 of any section and profile; `neck` is the radius it ends in."""
     ring = section(draw)
     line = parts.profile(draw, radius, height, pieces=pieces, closed=False)
@@ -97,25 +109,39 @@ def bottle(draw: Draw, say: Say) -> Model:
     neck = r * draw.uniform("neck", 0.25, 0.6)
     body = shell(draw, r, h, neck=neck).dressed(parts.ornament(draw, r * 2, say, probability=0.35))
     top = body.bounds()[1][2]
-    model = body + cap(draw, neck * draw.uniform("cap", 1.05, 1.6), draw.uniform("cap_height", 0.1, 0.3), say).moved(0, 0, top)
+    model = body + cap(
+        draw, neck * draw.uniform("cap", 1.05, 1.6), draw.uniform("cap_height", 0.1, 0.3), say
+    ).moved(0, 0, top)
     if draw.chance("label", 0.25):
         say("a label", "标签")
         plate = solids.extrude(parts.outline(draw.part("label"), 0.4 * r, 0.25 * h), 0.03)
-        model += plate.turned("x", 90).moved(0, -r * 0.9, 0.5 * h).dressed(parts.ornament(draw.part("label"), r))
+        model += (
+            plate.turned("x", 90)
+            .moved(0, -r * 0.9, 0.5 * h)
+            .dressed(parts.ornament(draw.part("label"), r))
+        )
     if draw.chance("handle", 0.2):
         say("a side handle", "侧把手")
-        model += parts.loop_handle(draw, 0.5 * h, 0.5 * r, 0.08 * r).turned("y", 90).moved(0.8 * r, 0, 0.55 * h)
+        model += (
+            parts.loop_handle(draw, 0.5 * h, 0.5 * r, 0.08 * r)
+            .turned("y", 90)
+            .moved(0.8 * r, 0, 0.55 * h)
+        )
     return model
 
 
-@subclass("jar", "09-01", ("jar", "罐子"), ("canister", "储物罐"), ("container with lid", "带盖容器"))
+@subclass(
+    "jar", "09-01", ("jar", "罐子"), ("canister", "储物罐"), ("container with lid", "带盖容器")
+)
 def jar(draw: Draw, say: Say) -> Model:
     """Wide jars and cosmetic pots with lids."""
     r, h = draw.uniform("radius", 0.4, 0.8), draw.uniform("height", 0.4, 1.4)
     body = shell(draw, r, h, pieces=3).dressed(parts.ornament(draw, r * 2, say))
     top = body.bounds()[1][2]
     lid_r = r * draw.uniform("lid", 0.6, 1.0)
-    lid = solids.revolve(parts.profile(draw.part("lid"), lid_r, draw.uniform("lid_h", 0.12, 0.35), pieces=3))
+    lid = solids.revolve(
+        parts.profile(draw.part("lid"), lid_r, draw.uniform("lid_h", 0.12, 0.35), pieces=3)
+    )
     model = body + lid.moved(0, 0, top)
     if draw.chance("knob", 0.45):
         say("a lid with a knob", "带钮盖")
@@ -138,24 +164,40 @@ def cup(draw: Draw, say: Say) -> Model:
     model = model.dressed(parts.ornament(draw, 2 * r, say, probability=0.4))
     if draw.chance("stem", 0.15):
         say("a stem", "高脚")
-        stem = [[0, -0.6], [0.8 * r, -0.6], [0.8 * r, -0.57], [0.08, -0.5], [0.06, -0.3], [0.1, 0.0], [line[0, 0], 0.05]]
+        stem = [
+            [0, -0.6],
+            [0.8 * r, -0.6],
+            [0.8 * r, -0.57],
+            [0.08, -0.5],
+            [0.06, -0.3],
+            [0.1, 0.0],
+            [line[0, 0], 0.05],
+        ]
         model += solids.revolve(outlines.smooth(stem[3:], 14)) + solids.revolve(stem[:4])
     if draw.chance("handle", 0.6):
         say("a handle", "杯把")
         side = float(np.interp(0.5 * h, line[:, 1], line[:, 0]))
-        handle = parts.loop_handle(draw, h * draw.uniform("ear", 0.45, 0.8), draw.uniform("reach", 0.2, 0.4), 0.045)
+        handle = parts.loop_handle(
+            draw, h * draw.uniform("ear", 0.45, 0.8), draw.uniform("reach", 0.2, 0.4), 0.045
+        )
         model += handle.turned("y", 90).moved(0.94 * side, 0, h * draw.uniform("at", 0.45, 0.58))
     if draw.chance("lid", 0.3):
         say("a lid", "杯盖")
-        lid = parts.profile(draw.part("lid"), line[-1, 0] * 1.04, draw.uniform("lid_h", 0.08, 0.2), pieces=3)
+        lid = parts.profile(
+            draw.part("lid"), line[-1, 0] * 1.04, draw.uniform("lid_h", 0.08, 0.2), pieces=3
+        )
         model += solids.revolve(lid).moved(0, 0, h)
         if draw.chance("straw", 0.5):
             say("a drinking straw", "吸管")
-            model += solids.tube(outlines.smooth([[0.1, 0, h], [0.12, 0, h + 0.35], [0.3, 0, h + 0.5]], 14), 0.03)
+            model += solids.tube(
+                outlines.smooth([[0.1, 0, h], [0.12, 0, h + 0.35], [0.3, 0, h + 0.5]], 14), 0.03
+            )
     return model
 
 
-@subclass("bowl", "07-01", ("bowl", "碗"), ("dish", "盘子"), ("plate", "餐盘"), ("pet bowl", "宠物碗"))
+@subclass(
+    "bowl", "07-01", ("bowl", "碗"), ("dish", "盘子"), ("plate", "餐盘"), ("pet bowl", "宠物碗")
+)
 def bowl(draw: Draw, say: Say) -> Model:
     """Bowls and plates of any outline."""
     ring = section(draw)
@@ -185,7 +227,14 @@ def bowl(draw: Draw, say: Say) -> Model:
     return model
 
 
-@subclass("kettle", "07-02", ("kettle", "水壶"), ("teapot", "茶壶"), ("coffee pot", "咖啡壶"), ("pitcher", "水罐"))
+@subclass(
+    "kettle",
+    "07-02",
+    ("kettle", "水壶"),
+    ("teapot", "茶壶"),
+    ("coffee pot", "咖啡壶"),
+    ("pitcher", "水罐"),
+)
 def kettle(draw: Draw, say: Say) -> Model:
     """Vessels that pour: spout, handle, lid."""
     r, h = draw.uniform("radius", 0.4, 0.65), draw.uniform("height", 0.5, 1.3)
@@ -198,13 +247,21 @@ def kettle(draw: Draw, say: Say) -> Model:
                             [-reach, 0, tip]], 18)  # fmt: skip
     model = body + solids.tube(neck, np.linspace(0.17, draw.uniform("spout_r", 0.04, 0.1), 18))
     lid = parts.profile(draw.part("lid"), 0.7 * r, draw.uniform("lid_h", 0.1, 0.3), pieces=3)
-    model += solids.revolve(lid).moved(0, 0, top) + parts.knob(draw, 0.09, 0.12).moved(0, 0, top + 0.2)
+    model += solids.revolve(lid).moved(0, 0, top) + parts.knob(draw, 0.09, 0.12).moved(
+        0, 0, top + 0.2
+    )
     if draw.chance("bail", 0.35):
         say("a bail handle over the lid", "提梁")
-        model += parts.loop_handle(draw, 1.6 * r, draw.uniform("bail_h", 0.4, 0.8), 0.04).moved(0, 0, 0.9 * h)
+        model += parts.loop_handle(draw, 1.6 * r, draw.uniform("bail_h", 0.4, 0.8), 0.04).moved(
+            0, 0, 0.9 * h
+        )
     else:
         say("a side handle", "侧把手")
-        model += parts.loop_handle(draw, 0.7 * h, draw.uniform("ear", 0.3, 0.5), 0.05).turned("y", 90).moved(0.8 * r, 0, 0.55 * h)
+        model += (
+            parts.loop_handle(draw, 0.7 * h, draw.uniform("ear", 0.3, 0.5), 0.05)
+            .turned("y", 90)
+            .moved(0.8 * r, 0, 0.55 * h)
+        )
     say("a spout", "壶嘴")
     if draw.chance("electric", 0.3):
         say("a power base", "电源底座")
@@ -235,18 +292,30 @@ def pan(draw: Draw, say: Say) -> Model:
     return model
 
 
-@subclass("food container", "07-07", ("food container", "食品容器"), ("lunch box", "饭盒"), ("storage box", "收纳盒"))
+@subclass(
+    "food container",
+    "07-07",
+    ("food container", "食品容器"),
+    ("lunch box", "饭盒"),
+    ("storage box", "收纳盒"),
+)
 def food_container(draw: Draw, say: Say) -> Model:
     """Shallow boxes with lids, rims, compartments and clips."""
     a, b, h = draw.uniform("w", 0.5, 0.9), draw.uniform("d", 0.35, 0.7), draw.uniform("h", 0.2, 0.8)
     shape = parts.outline(draw, a, b)
     small = shape * draw.uniform("draft", 0.78, 1.0)
-    model = solids.loft([(small, 0), (shape, h)]) + solids.extrude(shape * 1.06, 0.05).moved(0, 0, h)
-    lid = solids.extrude(shape * 0.9, draw.uniform("lid", 0.03, 0.2), bevel=0.02).moved(0, 0, h + 0.05)
+    model = solids.loft([(small, 0), (shape, h)]) + solids.extrude(shape * 1.06, 0.05).moved(
+        0, 0, h
+    )
+    lid = solids.extrude(shape * 0.9, draw.uniform("lid", 0.03, 0.2), bevel=0.02).moved(
+        0, 0, h + 0.05
+    )
     cells = draw.integer("cells", 0, 4)
     if cells > 1:
         say(f"{cells} compartments", f"{'一二三四'[cells - 1]}格")
-        cell = solids.extrude(outlines.rounded_rectangle(1.5 * a / cells, 1.3 * b, 0.12), 0.05, bevel=0.015)
+        cell = solids.extrude(
+            outlines.rounded_rectangle(1.5 * a / cells, 1.3 * b, 0.12), 0.05, bevel=0.015
+        )
         model += cell.row(cells, x=1.65 * a / cells).moved(0, 0, h + 0.06)
     else:
         model += lid.dressed(parts.ornament(draw, 2 * a, say, probability=0.3))
@@ -254,12 +323,18 @@ def food_container(draw: Draw, say: Say) -> Model:
     if clips:
         say("locking clips", "锁扣")
         clip = solids.box(0.3 * a, 0.05, 0.22, bevel=0.015)
-        model += clip.row(clips, x=0.7 * a).moved(0, -1.02 * b, h - 0.12) + clip.moved(0, 1.02 * b, h - 0.12)
+        model += clip.row(clips, x=0.7 * a).moved(0, -1.02 * b, h - 0.12) + clip.moved(
+            0, 1.02 * b, h - 0.12
+        )
     if draw.chance("handle", 0.3):
         say("a carrying handle", "提手")
         model += parts.loop_handle(draw, 1.2 * a, 0.4, 0.05).moved(0, 0, h + 0.05)
     if draw.chance("ribs", 0.25):
-        model += solids.box(0.03, 0.04, 0.8 * h).row(draw.integer("rib", 4, 12), x=0.14 * a).moved(0, -b, 0.05)
+        model += (
+            solids.box(0.03, 0.04, 0.8 * h)
+            .row(draw.integer("rib", 4, 12), x=0.14 * a)
+            .moved(0, -b, 0.05)
+        )
     return model
 
 
@@ -273,7 +348,11 @@ def carton(draw: Draw, say: Say) -> Model:
     elif form == "gable":
         say("a gable top with a handle", "屋顶提手")
         model = solids.box(w, d, h)
-        top = [(outlines.rectangle(w, d), h), (outlines.rectangle(w, 0.06), h + 0.5 * d), (outlines.rectangle(w, 0.05), h + 0.8 * d)]
+        top = [
+            (outlines.rectangle(w, d), h),
+            (outlines.rectangle(w, 0.06), h + 0.5 * d),
+            (outlines.rectangle(w, 0.05), h + 0.8 * d),
+        ]
         model += solids.loft(top)
     elif form == "pillow":
         say("a pillow shape", "枕形")
@@ -293,11 +372,22 @@ def carton(draw: Draw, say: Say) -> Model:
             text = solids.face(outlines.rectangle(0.8 * w, 0.25 * h)).turned("x", 90)
             model += text.dressed(Pattern(23, 0.08 * w, 0.06 * h)).moved(0, front, 0.85 * h)
         if face.chance("tuck", 0.5):
-            model += solids.box(0.9 * w, 0.01, 0.2 * d).turned("x", face.uniform("open", -60, -5)).moved(0, front, h)
+            model += (
+                solids.box(0.9 * w, 0.01, 0.2 * d)
+                .turned("x", face.uniform("open", -60, -5))
+                .moved(0, front, h)
+            )
     return model
 
 
-@subclass("bag", "03-01", ("bag", "包"), ("handbag", "手提包"), ("backpack", "背包"), ("tote bag", "手提袋"))
+@subclass(
+    "bag",
+    "03-01",
+    ("bag", "包"),
+    ("handbag", "手提包"),
+    ("backpack", "背包"),
+    ("tote bag", "手提袋"),
+)
 def bag(draw: Draw, say: Say) -> Model:
     """Bags with straps, flaps and pockets."""
     w, d, h = draw.uniform("w", 0.6, 1.1), draw.uniform("d", 0.2, 0.5), draw.uniform("h", 0.5, 1.2)
@@ -310,25 +400,54 @@ def bag(draw: Draw, say: Say) -> Model:
     straps = draw.choice("straps", ("handles", "shoulder", "pack", "top"))
     if straps == "handles":
         say("two carrying handles", "双提手")
-        model += parts.loop_handle(draw, 0.5 * w, draw.uniform("drop", 0.2, 0.6), 0.025).moved(0, 0.4 * d * top, h).both("y")
+        model += (
+            parts.loop_handle(draw, 0.5 * w, draw.uniform("drop", 0.2, 0.6), 0.025)
+            .moved(0, 0.4 * d * top, h)
+            .both("y")
+        )
     elif straps == "shoulder":
         say("a shoulder strap", "肩带")
-        path = outlines.smooth([[-0.45 * w * top, 0, h], [-0.4 * w, 0, 1.8 * h], [0.4 * w, 0, 1.8 * h], [0.45 * w * top, 0, h]], 26)
+        path = outlines.smooth(
+            [
+                [-0.45 * w * top, 0, h],
+                [-0.4 * w, 0, 1.8 * h],
+                [0.4 * w, 0, 1.8 * h],
+                [0.45 * w * top, 0, h],
+            ],
+            26,
+        )
         model += solids.ribbon(path, 0.08, 0.015)
     elif straps == "pack":
         say("two back straps", "双肩背带")
-        path = outlines.smooth([[0, 0.45 * d, h], [0, d, 0.85 * h], [0, 0.9 * d, 0.4 * h], [0, 0.45 * d, 0.1 * h]], 22)
-        model += solids.ribbon(path, 0.1, 0.02).moved(0.22 * w).both("x") + parts.loop_handle(draw, 0.2 * w, 0.12, 0.02).moved(0, 0, h)
+        path = outlines.smooth(
+            [[0, 0.45 * d, h], [0, d, 0.85 * h], [0, 0.9 * d, 0.4 * h], [0, 0.45 * d, 0.1 * h]], 22
+        )
+        model += solids.ribbon(path, 0.1, 0.02).moved(0.22 * w).both("x") + parts.loop_handle(
+            draw, 0.2 * w, 0.12, 0.02
+        ).moved(0, 0, h)
     else:
         say("a top handle", "提手")
         model += parts.loop_handle(draw, 0.35 * w, 0.2, 0.03).moved(0, 0, h)
     if draw.chance("flap", 0.4):
         say("a front flap", "翻盖")
-        flap = solids.extrude(outlines.rounded(np.array([[-0.48, 0], [-0.4, -0.5], [0.4, -0.5], [0.48, 0]]) * [w * top, h], 0.1), 0.02)
-        model += flap.turned("x", 90).moved(0, -0.5 * d, h) + parts.knob(draw, 0.04, 0.03).turned("x", 90).moved(0, -0.52 * d, 0.6 * h)
+        flap = solids.extrude(
+            outlines.rounded(
+                np.array([[-0.48, 0], [-0.4, -0.5], [0.4, -0.5], [0.48, 0]]) * [w * top, h], 0.1
+            ),
+            0.02,
+        )
+        model += flap.turned("x", 90).moved(0, -0.5 * d, h) + parts.knob(draw, 0.04, 0.03).turned(
+            "x", 90
+        ).moved(0, -0.52 * d, 0.6 * h)
     if draw.chance("pocket", 0.5):
         say("a front pocket", "前袋")
-        pocket = solids.box(draw.uniform("pw", 0.4, 0.8) * w, 0.2 * d, draw.uniform("ph", 0.25, 0.5) * h, radius=0.04, bevel=0.03)
+        pocket = solids.box(
+            draw.uniform("pw", 0.4, 0.8) * w,
+            0.2 * d,
+            draw.uniform("ph", 0.25, 0.5) * h,
+            radius=0.04,
+            bevel=0.03,
+        )
         zip_line = solids.box(0.35 * w, 0.02, 0.02).moved(0, -0.11 * d, 0.3 * h)
         model += (pocket + zip_line).moved(0, -0.5 * d, 0.06 * h)
     if draw.chance("wheels", 0.12):
@@ -337,7 +456,14 @@ def bag(draw: Draw, say: Say) -> Model:
     return model
 
 
-@subclass("bucket", "09-02", ("bucket", "桶"), ("waste bin", "垃圾桶"), ("cooler", "保温箱"), ("basket", "篮子"))
+@subclass(
+    "bucket",
+    "09-02",
+    ("bucket", "桶"),
+    ("waste bin", "垃圾桶"),
+    ("cooler", "保温箱"),
+    ("basket", "篮子"),
+)
 def bucket(draw: Draw, say: Say) -> Model:
     """Open or lidded tubs, baskets, bins and coolers."""
     ring = section(draw)
@@ -349,7 +475,9 @@ def bucket(draw: Draw, say: Say) -> Model:
         wall = wall.pierced(parts.piercing(draw, r * 2))
     else:
         wall = wall.dressed(parts.ornament(draw, r * 2, say, probability=0.4))
-    model = wall + solids.loft([(ring * r * 1.06, 0.94 * h), (ring * r * 1.06, h), (ring * r * 0.95, h)], caps=False)
+    model = wall + solids.loft(
+        [(ring * r * 1.06, 0.94 * h), (ring * r * 1.06, h), (ring * r * 0.95, h)], caps=False
+    )
     for i in range(draw.integer("bands", 0, 3)):
         z = h * draw.uniform(f"band{i}", 0.1, 0.8)
         s = low + (1 - low) * z / h
@@ -357,13 +485,23 @@ def bucket(draw: Draw, say: Say) -> Model:
     if draw.chance("lid", 0.45):
         say("a lid", "盖子")
         rise = draw.uniform("rise", 0.05, 0.3)
-        model += solids.loft([(ring * r * 1.08, h), (ring * r * 1.08, h + 0.07), (ring * r * 0.6, h + rise + 0.07)])
+        model += solids.loft(
+            [(ring * r * 1.08, h), (ring * r * 1.08, h + 0.07), (ring * r * 0.6, h + rise + 0.07)]
+        )
     elif draw.chance("bail", 0.6):
         say("a bail handle", "提梁")
-        model += parts.loop_handle(draw, 2 * r, draw.uniform("bail_h", 0.3, 0.7), 0.025).moved(0, 0, 0.92 * h)
+        model += parts.loop_handle(draw, 2 * r, draw.uniform("bail_h", 0.3, 0.7), 0.025).moved(
+            0, 0, 0.92 * h
+        )
     if draw.chance("sides", 0.35):
         say("side grips", "侧提手")
-        model += parts.loop_handle(draw, 0.4, 0.14, 0.03).turned("z", 90).turned("y", 90).moved(0.97 * r, 0, 0.8 * h).both("x")
+        model += (
+            parts.loop_handle(draw, 0.4, 0.14, 0.03)
+            .turned("z", 90)
+            .turned("y", 90)
+            .moved(0.97 * r, 0, 0.8 * h)
+            .both("x")
+        )
     if draw.chance("wheels", 0.2):
         say("two wheels", "双轮")
         model += parts.wheel(draw, 0.15, 0.09).moved(0.5 * r, 0.7 * r, 0.1).both("x")
@@ -372,25 +510,53 @@ def bucket(draw: Draw, say: Say) -> Model:
     return model
 
 
-@subclass("basin", "23-02", ("basin", "洗手盆"), ("sink", "水槽"), ("bathtub", "浴缸"), ("tray", "托盘"))
+@subclass(
+    "basin", "23-02", ("basin", "洗手盆"), ("sink", "水槽"), ("bathtub", "浴缸"), ("tray", "托盘")
+)
 def basin(draw: Draw, say: Say) -> Model:
     """Sinks, tubs and trays: a rim, a hollow, a drain."""
     a, b, h = draw.uniform("w", 0.6, 1.2), draw.uniform("d", 0.4, 0.8), draw.uniform("h", 0.08, 0.6)
     outer = parts.outline(draw, a, b)
     border = draw.uniform("border", 0.05, 0.2)
-    inner = parts.outline(draw.part("inner"), a - border, b - border) if draw.chance("other", 0.5) else outlines.inset(outer, border)
+    inner = (
+        parts.outline(draw.part("inner"), a - border, b - border)
+        if draw.chance("other", 0.5)
+        else outlines.inset(outer, border)
+    )
     low = inner * draw.uniform("draft", 0.7, 0.95)
     inside = solids.loft([(inner, h), (inner * 0.97, 0.5 * h), (low, 0.15 * h)], caps=False)
-    model = solids.loft([(outer * draw.uniform("foot", 0.7, 1.0), 0), (outer, h)], caps=False) + inside
-    model += solids.face(outer, h, [inner]) + solids.face(low, 0.15 * h) + solids.face(outer * 0.8, 0)
+    model = (
+        solids.loft([(outer * draw.uniform("foot", 0.7, 1.0), 0), (outer, h)], caps=False) + inside
+    )
+    model += (
+        solids.face(outer, h, [inner]) + solids.face(low, 0.15 * h) + solids.face(outer * 0.8, 0)
+    )
     if draw.chance("drain", 0.6):
         say("a drain", "排水口")
-        model += solids.torus(0.06, 0.012).moved(0, draw.uniform("drain_y", -0.2, 0.3) * b, 0.16 * h) + solids.cylinder(0.05, 0.01).moved(0, 0.1 * b, 0.155 * h)
+        model += solids.torus(0.06, 0.012).moved(
+            0, draw.uniform("drain_y", -0.2, 0.3) * b, 0.16 * h
+        ) + solids.cylinder(0.05, 0.01).moved(0, 0.1 * b, 0.155 * h)
     if draw.chance("cells", 0.3):
         say("compartments", "分格")
-        model += solids.box(0.03, 1.7 * (b - border), 0.7 * h).row(draw.integer("walls", 1, 4), x=0.5 * a).moved(0, 0, 0.2 * h)
+        model += (
+            solids.box(0.03, 1.7 * (b - border), 0.7 * h)
+            .row(draw.integer("walls", 1, 4), x=0.5 * a)
+            .moved(0, 0, 0.2 * h)
+        )
     if draw.chance("ears", 0.3):
         say("end handles", "端部把手")
-        model += parts.loop_handle(draw, 0.6 * b, 0.12, 0.03).turned("x", -90).turned("z", -90).moved(0.97 * a, 0, 0.9 * h).both("x")
-    model += parts.ornament(draw, a, say, probability=0.25) and solids.face(low * 0.97, 0.152 * h).dressed(parts.ornament(draw, a, None, probability=0.25)) or parts.NOTHING
+        model += (
+            parts.loop_handle(draw, 0.6 * b, 0.12, 0.03)
+            .turned("x", -90)
+            .turned("z", -90)
+            .moved(0.97 * a, 0, 0.9 * h)
+            .both("x")
+        )
+    model += (
+        parts.ornament(draw, a, say, probability=0.25)
+        and solids.face(low * 0.97, 0.152 * h).dressed(
+            parts.ornament(draw, a, None, probability=0.25)
+        )
+        or parts.NOTHING
+    )
     return model

@@ -21,25 +21,54 @@ if TYPE_CHECKING:
 def slab(draw: Draw, w: float, h: float, t: float) -> Model:
     """Flat upright body facing the front: w by h in the plane y = 0, t deep, centred."""
     shape = parts.outline(draw.part("slab"), 0.5 * w, 0.5 * h)
-    return solids.extrude(shape, t, bevel=draw.uniform("edge", 0.0, 0.35) * t).turned("x", 90).moved(0, 0.5 * t)
+    return (
+        solids.extrude(shape, t, bevel=draw.uniform("edge", 0.0, 0.35) * t)
+        .turned("x", 90)
+        .moved(0, 0.5 * t)
+    )
 
 
-@subclass("phone", "14-03", ("mobile phone", "手机"), ("tablet computer", "平板电脑"), ("display", "显示屏"))
+@subclass(
+    "phone",
+    "14-03",
+    ("mobile phone", "手机"),
+    ("tablet computer", "平板电脑"),
+    ("display", "显示屏"),
+)
 def phone(draw: Draw, say: Say) -> Model:
     """Handheld screens."""
-    w, h, t = draw.uniform("w", 0.5, 1.3), draw.uniform("h", 0.9, 1.6), draw.uniform("t", 0.05, 0.16)
+    w, h, t = (
+        draw.uniform("w", 0.5, 1.3),
+        draw.uniform("h", 0.9, 1.6),
+        draw.uniform("t", 0.05, 0.16),
+    )
     r = draw.uniform("r", 0.02, 0.2)
-    model = solids.extrude(outlines.rounded_rectangle(w, h, r), t, bevel=draw.uniform("edge", 0.05, 0.4) * t).turned("x", 90).moved(0, 0.5 * t)
+    model = (
+        solids.extrude(
+            outlines.rounded_rectangle(w, h, r), t, bevel=draw.uniform("edge", 0.05, 0.4) * t
+        )
+        .turned("x", 90)
+        .moved(0, 0.5 * t)
+    )
     border = draw.uniform("border", 0.02, 0.12)
-    screen = outlines.rounded_rectangle(w - 2 * border, h - border * draw.uniform("chin", 2, 5), max(0.01, r - border))
+    screen = outlines.rounded_rectangle(
+        w - 2 * border, h - border * draw.uniform("chin", 2, 5), max(0.01, r - border)
+    )
     model += solids.extrude(screen, 0.01).turned("x", 90).moved(0, -0.5 * t)
     if draw.chance("home", 0.4):
         say("a home button", "主页键")
         model += solids.cylinder(0.05, 0.02).turned("x", 90).moved(0, -0.5 * t, -0.5 * h + 0.07)
     lenses = draw.integer("lenses", 0, 4)
     if lenses:
-        say(f"{lenses} camera lenses" if lenses > 1 else "a camera", f"{'一两三四'[lenses - 1]}个摄像头")
-        island = solids.extrude(outlines.rounded_rectangle(0.3 * w, 0.3 * w, 0.06), 0.03).turned("x", -90).moved(0.28 * w, 0.5 * t, 0.38 * h)
+        say(
+            f"{lenses} camera lenses" if lenses > 1 else "a camera",
+            f"{'一两三四'[lenses - 1]}个摄像头",
+        )
+        island = (
+            solids.extrude(outlines.rounded_rectangle(0.3 * w, 0.3 * w, 0.06), 0.03)
+            .turned("x", -90)
+            .moved(0.28 * w, 0.5 * t, 0.38 * h)
+        )
         lens = (solids.cylinder(0.05, 0.04) + solids.cylinder(0.03, 0.045)).turned("x", -90)
         spots = [(-0.07, 0.07), (0.07, -0.07), (0.07, 0.07), (-0.07, -0.07)]
         model += island
@@ -50,11 +79,23 @@ def phone(draw: Draw, say: Say) -> Model:
     if draw.chance("icons", 0.3):
         say("icons on the screen", "屏幕图标")
         cell = 0.2 * w
-        model += solids.extrude(outlines.rounded_rectangle(0.13 * w, 0.13 * w, 0.03), 0.012).turned("x", 90).row(4, x=cell).row(draw.integer("rows", 2, 5), z=cell).moved(0, -0.5 * t - 0.01)
+        model += (
+            solids.extrude(outlines.rounded_rectangle(0.13 * w, 0.13 * w, 0.03), 0.012)
+            .turned("x", 90)
+            .row(4, x=cell)
+            .row(draw.integer("rows", 2, 5), z=cell)
+            .moved(0, -0.5 * t - 0.01)
+        )
     return model
 
 
-@subclass("remote", "14-03", ("remote control", "遥控器"), ("controller", "控制器"), ("game controller", "游戏手柄"))
+@subclass(
+    "remote",
+    "14-03",
+    ("remote control", "遥控器"),
+    ("controller", "控制器"),
+    ("game controller", "游戏手柄"),
+)
 def remote(draw: Draw, say: Say) -> Model:
     """Handheld controls with keys."""
     w, h, t = draw.uniform("w", 0.35, 0.8), draw.uniform("h", 0.8, 1.8), draw.uniform("t", 0.1, 0.3)
@@ -64,16 +105,28 @@ def remote(draw: Draw, say: Say) -> Model:
         horn = solids.ellipsoid(0.22, 0.2, 0.42).turned("y", draw.uniform("splay", 10, 35))
         model = slab(draw, 1.3, 0.7, t) + horn.moved(0.62, 0, -0.3).both("x")
         model += parts.knob(draw, 0.12, 0.1).turned("x", 90).moved(0.25, -0.5 * t, -0.1).both("x")
-        model += solids.cylinder(0.05, 0.04).turned("x", 90).moved(0.12, 0, 0).ring(4, "y").moved(0.5, -0.5 * t, 0.15)
+        model += (
+            solids.cylinder(0.05, 0.04)
+            .turned("x", 90)
+            .moved(0.12, 0, 0)
+            .ring(4, "y")
+            .moved(0.5, -0.5 * t, 0.15)
+        )
         model += parts.buttons(draw.part("left"), 0.3, 0.3).moved(-0.45, -0.5 * t, 0.15)
         return model
     rows = draw.integer("groups", 1, 4)
     for i in range(rows):
         p = draw.part(f"group{i}")
-        model += parts.buttons(p, 0.7 * w, 0.7 * h / rows).moved(0, -0.5 * t, h * (0.4 - 0.8 * (i + 0.5) / rows))
+        model += parts.buttons(p, 0.7 * w, 0.7 * h / rows).moved(
+            0, -0.5 * t, h * (0.4 - 0.8 * (i + 0.5) / rows)
+        )
     if draw.chance("ring", 0.4):
         say("a navigation ring", "导航环")
-        model += (solids.torus(0.3 * w, 0.04) + solids.cylinder(0.12 * w, 0.04)).turned("x", 90).moved(0, -0.5 * t, 0.25 * h)
+        model += (
+            (solids.torus(0.3 * w, 0.04) + solids.cylinder(0.12 * w, 0.04))
+            .turned("x", 90)
+            .moved(0, -0.5 * t, 0.25 * h)
+        )
     return model
 
 
@@ -95,14 +148,28 @@ def speaker(draw: Draw, say: Say) -> Model:
         size = min(0.42 * w, 0.45 * h / count)
         for i in range(count):
             r = size * (1 - 0.2 * i)
-            cone = solids.revolve([[r, 0], [r * 0.95, 0.04], [r * 0.85, 0.05], [r * 0.4, 0.0], [r * 0.3, 0.03], [0, 0.06]])
+            cone = solids.revolve(
+                [
+                    [r, 0],
+                    [r * 0.95, 0.04],
+                    [r * 0.85, 0.05],
+                    [r * 0.4, 0.0],
+                    [r * 0.3, 0.03],
+                    [0, 0.06],
+                ]
+            )
             model += cone.turned("x", 90).moved(0, front + 0.02, z + r * 1.08)
             z += 2.15 * r
     else:
         model += parts.vent(draw, 0.8 * w, 0.6 * h).moved(0, front - 0.01, 0.45 * h)
     if draw.chance("controls", 0.5):
         say("controls", "按键")
-        model += attach(model, parts.buttons(draw, 0.5 * w, 0.15 * h).turned("x", -90), "top" if draw.chance("top", 0.5) else "front", (0.0, 0.5))
+        model += attach(
+            model,
+            parts.buttons(draw, 0.5 * w, 0.15 * h).turned("x", -90),
+            "top" if draw.chance("top", 0.5) else "front",
+            (0.0, 0.5),
+        )
     if draw.chance("handle", 0.3):
         say("a handle", "提手")
         model += parts.loop_handle(draw, 0.7 * w, 0.25 * h, 0.03).moved(0, 0, 0.97 * h)
@@ -112,35 +179,60 @@ def speaker(draw: Draw, say: Say) -> Model:
     return model
 
 
-@subclass("headphones", "14-01", ("headphones", "耳机"), ("headset", "头戴耳机"), ("earphones", "耳塞"))
+@subclass(
+    "headphones", "14-01", ("headphones", "耳机"), ("headset", "头戴耳机"), ("earphones", "耳塞")
+)
 def headphones(draw: Draw, say: Say) -> Model:
     """Headbands with cups, neckbands, earbuds."""
     if draw.chance("buds", 0.35):
         say("ear buds", "入耳式")
         r = draw.uniform("r", 0.15, 0.25)
-        bud = solids.revolve(parts.profile(draw, r, 0.3)).turned("y", 90) + solids.ellipsoid(0.1, 0.1, 0.1).moved(0.36)
-        stem = solids.box(0.1, 0.12, draw.uniform("stem", 0.3, 0.7), radius=0.04).moved(0.1, 0, -draw.uniform("stem", 0.3, 0.7))
+        bud = solids.revolve(parts.profile(draw, r, 0.3)).turned("y", 90) + solids.ellipsoid(
+            0.1, 0.1, 0.1
+        ).moved(0.36)
+        stem = solids.box(0.1, 0.12, draw.uniform("stem", 0.3, 0.7), radius=0.04).moved(
+            0.1, 0, -draw.uniform("stem", 0.3, 0.7)
+        )
         model = (bud + stem).moved(0.3)
         if draw.chance("case", 0.4):
             say("a charging case", "充电盒")
-            model += solids.extrude(parts.outline(draw, 0.5, 0.35), 0.5, bevel=0.1).moved(0.0, 0.7, -0.4)
+            model += solids.extrude(parts.outline(draw, 0.5, 0.35), 0.5, bevel=0.1).moved(
+                0.0, 0.7, -0.4
+            )
         return model.both("x") if not draw.chance("one", 0.2) else model
     h = draw.uniform("h", 0.7, 1.0)
-    path = outlines.smooth([[-0.65, 0, 0], [-0.6, 0, 0.55 * h], [0, 0, h], [0.6, 0, 0.55 * h], [0.65, 0, 0]], 36)
+    path = outlines.smooth(
+        [[-0.65, 0, 0], [-0.6, 0, 0.55 * h], [0, 0, h], [0.6, 0, 0.55 * h], [0.65, 0, 0]], 36
+    )
     band = solids.ribbon(path, draw.uniform("band", 0.08, 0.3), draw.uniform("t", 0.02, 0.08))
     a, b = draw.uniform("cup_a", 0.2, 0.35), draw.uniform("cup_b", 0.25, 0.42)
     shape = parts.outline(draw, a, b)
-    cup = solids.extrude(shape, 0.2, bevel=0.06) + solids.extrude(outlines.inset(shape, 0.05), 0.1).moved(0, 0, 0.18)
+    cup = solids.extrude(shape, 0.2, bevel=0.06) + solids.extrude(
+        outlines.inset(shape, 0.05), 0.1
+    ).moved(0, 0, 0.18)
     pad = solids.tube(np.column_stack([shape * 0.85, np.zeros(len(shape))]), 0.07, closed=True)
-    side = (cup.dressed(parts.ornament(draw, a, say, probability=0.3)) + pad).turned("z", 90).turned("y", 90).moved(0.58, 0, -0.1)
+    side = (
+        (cup.dressed(parts.ornament(draw, a, say, probability=0.3)) + pad)
+        .turned("z", 90)
+        .turned("y", 90)
+        .moved(0.58, 0, -0.1)
+    )
     model = band + side.both("x")
     if draw.chance("mic", 0.3):
         say("a microphone arm", "麦克风")
-        model += solids.tube(outlines.smooth([[0.7, 0, -0.2], [0.65, -0.4, -0.45], [0.4, -0.75, -0.5]], 16), 0.025)
+        model += solids.tube(
+            outlines.smooth([[0.7, 0, -0.2], [0.65, -0.4, -0.45], [0.4, -0.75, -0.5]], 16), 0.025
+        )
     return model
 
 
-@subclass("camera", "16-01", ("camera", "相机"), ("surveillance camera", "监控摄像头"), ("webcam", "摄像头"))
+@subclass(
+    "camera",
+    "16-01",
+    ("camera", "相机"),
+    ("surveillance camera", "监控摄像头"),
+    ("webcam", "摄像头"),
+)
 def camera(draw: Draw, say: Say) -> Model:
     """Cameras: a body and a lens."""
     w, d, h = draw.uniform("w", 0.5, 1.3), draw.uniform("d", 0.25, 0.7), draw.uniform("h", 0.4, 0.9)
@@ -149,50 +241,111 @@ def camera(draw: Draw, say: Say) -> Model:
     r = draw.uniform("lens", 0.3, 0.48) * min(w, h)
     barrel = parts.profile(draw, r, draw.uniform("barrel", 0.1, 0.8), pieces=5, closed=False)
     top = float(barrel[-1, 0])
-    glass = [[0.8 * top, barrel[-1, 1]], [0.75 * top, barrel[-1, 1] - 0.06], [0.4 * top, barrel[-1, 1] - 0.02], [0, barrel[-1, 1]]]
+    glass = [
+        [0.8 * top, barrel[-1, 1]],
+        [0.75 * top, barrel[-1, 1] - 0.06],
+        [0.4 * top, barrel[-1, 1] - 0.02],
+        [0, barrel[-1, 1]],
+    ]
     lens = solids.revolve(np.concatenate([barrel, glass]))
     model += lens.turned("x", 90).moved(draw.uniform("x", -0.2, 0.2) * w, front + 0.03, 0.5 * h)
     if draw.chance("dials", 0.5):
         say("control dials", "拨盘")
-        model += parts.knob(draw, 0.09, 0.08).moved(0.3 * w, 0, h) + solids.box(0.3 * w, 0.6 * d, 0.12 * h, bevel=0.02).moved(0, 0, h)
+        model += parts.knob(draw, 0.09, 0.08).moved(0.3 * w, 0, h) + solids.box(
+            0.3 * w, 0.6 * d, 0.12 * h, bevel=0.02
+        ).moved(0, 0, h)
     if draw.chance("stand", 0.35):
         say("a stand", "支架")
-        model += solids.cylinder(0.05, 0.3).moved(0, 0, -0.3) + solids.cylinder(0.3, 0.05, bevel=0.01).moved(0, 0, -0.35)
+        model += solids.cylinder(0.05, 0.3).moved(0, 0, -0.3) + solids.cylinder(
+            0.3, 0.05, bevel=0.01
+        ).moved(0, 0, -0.35)
     if draw.chance("strap", 0.2):
         model += solids.torus(0.06, 0.015).turned("x", 90).moved(0.52 * w, 0, 0.8 * h).both("x")
     return model
 
 
-@subclass("laptop", "14-02", ("laptop computer", "笔记本电脑"), ("monitor", "显示器"), ("television", "电视机"))
+@subclass(
+    "laptop",
+    "14-02",
+    ("laptop computer", "笔记本电脑"),
+    ("monitor", "显示器"),
+    ("television", "电视机"),
+)
 def laptop(draw: Draw, say: Say) -> Model:
     """Screens on a keyboard or a stand."""
-    w, h, t = draw.uniform("w", 1.0, 1.8), draw.uniform("h", 0.6, 1.0), draw.uniform("t", 0.03, 0.08)
+    w, h, t = (
+        draw.uniform("w", 1.0, 1.8),
+        draw.uniform("h", 0.6, 1.0),
+        draw.uniform("t", 0.03, 0.08),
+    )
     border = draw.uniform("border", 0.02, 0.08)
-    panel = solids.extrude(outlines.rounded_rectangle(w, h, draw.uniform("r", 0.01, 0.1)), t).turned("x", 90).moved(0, 0.5 * t, 0.5 * h)
-    panel += solids.extrude(outlines.rectangle(w - 2 * border, h - 2 * border), 0.01).turned("x", 90).moved(0, -0.5 * t, 0.5 * h)
+    panel = (
+        solids.extrude(outlines.rounded_rectangle(w, h, draw.uniform("r", 0.01, 0.1)), t)
+        .turned("x", 90)
+        .moved(0, 0.5 * t, 0.5 * h)
+    )
+    panel += (
+        solids.extrude(outlines.rectangle(w - 2 * border, h - 2 * border), 0.01)
+        .turned("x", 90)
+        .moved(0, -0.5 * t, 0.5 * h)
+    )
     if draw.chance("keyboard", 0.5):
         say("a keyboard", "键盘")
         deck = solids.box(w, 0.75 * h, 1.2 * t, radius=0.03)
-        keys = solids.face(outlines.rectangle(0.85 * w, 0.35 * h), 1.21 * t).dressed(Pattern(3, 0.06 * w, 0.07 * h))
-        pad = solids.extrude(outlines.rounded_rectangle(0.3 * w, 0.2 * h, 0.02), 0.008).moved(0, -0.24 * h, 1.2 * t)
+        keys = solids.face(outlines.rectangle(0.85 * w, 0.35 * h), 1.21 * t).dressed(
+            Pattern(3, 0.06 * w, 0.07 * h)
+        )
+        pad = solids.extrude(outlines.rounded_rectangle(0.3 * w, 0.2 * h, 0.02), 0.008).moved(
+            0, -0.24 * h, 1.2 * t
+        )
         hinge = solids.cylinder(0.5 * t, 0.7 * w).turned("y", 90).moved(-0.35 * w, 0.37 * h, t)
-        return panel.turned("x", -draw.uniform("open", 0, 35)).moved(0, 0.37 * h, t) + deck + keys.moved(0, 0.12 * h) + pad + hinge
+        return (
+            panel.turned("x", -draw.uniform("open", 0, 35)).moved(0, 0.37 * h, t)
+            + deck
+            + keys.moved(0, 0.12 * h)
+            + pad
+            + hinge
+        )
     say("a stand", "底座")
     foot = draw.choice("foot", ("plate", "legs", "arc"))
     if foot == "plate":
-        base = solids.extrude(parts.outline(draw, 0.25 * w, 0.15 * w), 0.03) + solids.box(0.12 * w, 0.04, 0.3).moved(0, 0.05)
+        base = solids.extrude(parts.outline(draw, 0.25 * w, 0.15 * w), 0.03) + solids.box(
+            0.12 * w, 0.04, 0.3
+        ).moved(0, 0.05)
     elif foot == "legs":
-        base = solids.tube([[0.35 * w, -0.2, 0], [0.33 * w, 0, 0.28], [0.35 * w, 0.2, 0]], 0.02).both("x")
+        base = solids.tube(
+            [[0.35 * w, -0.2, 0], [0.33 * w, 0, 0.28], [0.35 * w, 0.2, 0]], 0.02
+        ).both("x")
     else:
-        base = solids.ribbon(outlines.smooth([[0.3 * w, 0, 0.3], [0.33 * w, 0, 0.02], [-0.33 * w, 0, 0.02], [-0.3 * w, 0, 0.3]], 24), 0.2, 0.03)
+        base = solids.ribbon(
+            outlines.smooth(
+                [[0.3 * w, 0, 0.3], [0.33 * w, 0, 0.02], [-0.33 * w, 0, 0.02], [-0.3 * w, 0, 0.3]],
+                24,
+            ),
+            0.2,
+            0.03,
+        )
     return panel.moved(0, 0, 0.25) + base
 
 
-@subclass("charger", "13-02", ("charger", "充电器"), ("adapter", "适配器"), ("hub", "集线器"), ("power strip", "插线板"))
+@subclass(
+    "charger",
+    "13-02",
+    ("charger", "充电器"),
+    ("adapter", "适配器"),
+    ("hub", "集线器"),
+    ("power strip", "插线板"),
+)
 def charger(draw: Draw, say: Say) -> Model:
     """Power and data adapters: sockets, ports, prongs, cables."""
     w, d, h = draw.uniform("w", 0.4, 0.9), draw.uniform("d", 0.25, 0.7), draw.uniform("h", 0.5, 2.0)
-    model = solids.box(w, d, h, radius=draw.uniform("r", 0.02, 0.48) * min(w, d), bevel=draw.uniform("bevel", 0, 0.06))
+    model = solids.box(
+        w,
+        d,
+        h,
+        radius=draw.uniform("r", 0.02, 0.48) * min(w, d),
+        bevel=draw.uniform("bevel", 0, 0.06),
+    )
     outlets = draw.integer("outlets", 0, 5)
     front = -0.5 * d
     if outlets:
@@ -200,19 +353,36 @@ def charger(draw: Draw, say: Say) -> Model:
         size = min(0.35 * w, 0.4 * h / outlets)
         plate = solids.extrude(outlines.rounded_rectangle(2 * size, 1.9 * size, 0.3 * size), 0.02)
         slot = solids.box(0.12 * size, 0.5 * size, 0.03)
-        socket = plate + slot.moved(0.35 * size, 0.2 * size).both("x") + solids.cylinder(0.16 * size, 0.03).moved(0, -0.5 * size)
+        socket = (
+            plate
+            + slot.moved(0.35 * size, 0.2 * size).both("x")
+            + solids.cylinder(0.16 * size, 0.03).moved(0, -0.5 * size)
+        )
         model += socket.turned("x", 90).row(outlets, z=0.92 * h / outlets).moved(0, front, 0.5 * h)
     ports = draw.integer("ports", 0, 4)
     if ports:
         say(f"{ports} port{'s' if ports > 1 else ''}", f"{'一两三四'[ports - 1]}个接口")
-        port = solids.extrude(outlines.rounded_rectangle(0.16, 0.07, draw.choice("port", (0.005, 0.034))), 0.02)
+        port = solids.extrude(
+            outlines.rounded_rectangle(0.16, 0.07, draw.choice("port", (0.005, 0.034))), 0.02
+        )
         port += solids.extrude(outlines.rounded_rectangle(0.12, 0.03, 0.005), 0.024)
         spot = draw.choice("spot", ("top", "right", "front"))
-        model += attach(model, port.row(ports, x=0.2), spot, (0.0, 0.0 if spot != "front" else -0.7))
+        model += attach(
+            model, port.row(ports, x=0.2), spot, (0.0, 0.0 if spot != "front" else -0.7)
+        )
     if draw.chance("prongs", 0.4):
         say("prongs", "插脚")
-        pin = solids.box(0.03, 0.14, 0.35) if draw.chance("flat", 0.5) else solids.cylinder(0.04, 0.35, bevel=0.01)
-        model += attach(model, pin.moved(0.14).both("x"), draw.choice("side", ("back", "top", "bottom")), (0.0, 0.0))
+        pin = (
+            solids.box(0.03, 0.14, 0.35)
+            if draw.chance("flat", 0.5)
+            else solids.cylinder(0.04, 0.35, bevel=0.01)
+        )
+        model += attach(
+            model,
+            pin.moved(0.14).both("x"),
+            draw.choice("side", ("back", "top", "bottom")),
+            (0.0, 0.0),
+        )
     elif draw.chance("cable", 0.6):
         say("a cable", "电线")
         model += parts.cable(draw, (0.0, 0.45 * d, 0.1 * h), 0.9, 0.04)
@@ -229,12 +399,16 @@ def fan(draw: Draw, say: Say) -> Model:
     r = draw.uniform("r", 0.35, 0.6)
     blades = draw.integer("blades", 3, 9)
     say(f"{blades} blades", f"{'三四五六七八九'[blades - 3]}片扇叶")
-    blade = solids.extrude(parts.outline(draw.part("blade"), 0.33 * r, 0.16 * r), 0.02).turned("x", draw.uniform("pitch", 10, 35))
+    blade = solids.extrude(parts.outline(draw.part("blade"), 0.33 * r, 0.16 * r), 0.02).turned(
+        "x", draw.uniform("pitch", 10, 35)
+    )
     rotor = blade.moved(0.5 * r).ring(blades) + solids.cylinder(0.2 * r, 0.12, bevel=0.02)
     depth = draw.uniform("depth", 0.15, 0.35)
     wires = draw.integer("wires", 12, 36)
     guard_form = draw.choice("guard", ("rays", "rings", "spiral", "solid"), (4, 3, 2, 1))
-    rim = solids.revolve([[r, -0.5 * depth], [r * 1.05, -0.2 * depth], [r * 1.05, 0.3 * depth], [r, 0.5 * depth]])
+    rim = solids.revolve(
+        [[r, -0.5 * depth], [r * 1.05, -0.2 * depth], [r * 1.05, 0.3 * depth], [r, 0.5 * depth]]
+    )
     if guard_form == "rings":
         guard = parts.NOTHING
         for i in range(1, 7):
@@ -242,31 +416,71 @@ def fan(draw: Draw, say: Say) -> Model:
         guard += solids.tube([[0, 0, 0.5 * depth], [r, 0, 0.45 * depth]], 0.008, sides=6).ring(6)
     else:
         swirl = draw.uniform("swirl", 0.3, 0.9) if guard_form == "spiral" else 0.0
-        path = [[s * r * math.cos(swirl * s), s * r * math.sin(swirl * s), 0.5 * depth * (1.25 - 0.35 * s)] for s in np.linspace(0.15, 1, 8)]
-        guard = solids.tube(path, 0.008, sides=5).ring(wires) + solids.cylinder(0.18 * r, 0.02).moved(0, 0, 0.6 * depth)
-    head = (rotor + rim + guard + solids.cylinder(0.25 * r, depth, top=0.15 * r).turned("x", 180)).turned("x", 90)
+        path = [
+            [
+                s * r * math.cos(swirl * s),
+                s * r * math.sin(swirl * s),
+                0.5 * depth * (1.25 - 0.35 * s),
+            ]
+            for s in np.linspace(0.15, 1, 8)
+        ]
+        guard = solids.tube(path, 0.008, sides=5).ring(wires) + solids.cylinder(
+            0.18 * r, 0.02
+        ).moved(0, 0, 0.6 * depth)
+    head = (
+        rotor + rim + guard + solids.cylinder(0.25 * r, depth, top=0.15 * r).turned("x", 180)
+    ).turned("x", 90)
     stand = draw.choice("stand", ("pole", "hand", "yoke", "box", "clip"), (4, 3, 3, 2, 2))
     h = draw.uniform("h", 0.3, 1.4)
     if stand == "box":
         say("a square frame", "方形外框")
-        return head + solids.extrude(outlines.rounded_rectangle(2.3 * r, 2.3 * r, 0.1), depth, holes=[outlines.ellipse(1.02 * r)]).turned("x", 90).moved(0, 0.5 * depth)
+        return head + solids.extrude(
+            outlines.rounded_rectangle(2.3 * r, 2.3 * r, 0.1),
+            depth,
+            holes=[outlines.ellipse(1.02 * r)],
+        ).turned("x", 90).moved(0, 0.5 * depth)
     if stand == "hand":
         say("a handle", "手柄")
         return head + parts.grip(draw, 0.9, 0.13, say).turned("x", 180).moved(0, 0, -r)
-    base = solids.extrude(parts.outline(draw.part("base"), 0.4, 0.4), 0.1, bevel=0.03).moved(0, 0, -r - h)
+    base = solids.extrude(parts.outline(draw.part("base"), 0.4, 0.4), 0.1, bevel=0.03).moved(
+        0, 0, -r - h
+    )
     if stand == "yoke":
         say("a yoke", "U形支架")
         half = 1.12 * r
-        yoke = outlines.smooth([[-half, 0, 0], [-half, 0, -0.8 * r], [0, 0, -1.3 * r], [half, 0, -0.8 * r], [half, 0, 0]], 30)
-        return head + solids.tube(yoke, 0.04, section=outlines.superellipse(1, 1.6, 4, 14)) + base.moved(0, 0, h - 0.35 * r)
+        yoke = outlines.smooth(
+            [
+                [-half, 0, 0],
+                [-half, 0, -0.8 * r],
+                [0, 0, -1.3 * r],
+                [half, 0, -0.8 * r],
+                [half, 0, 0],
+            ],
+            30,
+        )
+        return (
+            head
+            + solids.tube(yoke, 0.04, section=outlines.superellipse(1, 1.6, 4, 14))
+            + base.moved(0, 0, h - 0.35 * r)
+        )
     if stand == "clip":
         say("a clip", "夹子")
-        return head + solids.tube([[0, 0, -r], [0, 0, -r - 0.3]], 0.04) + solids.box(0.3, 0.6, 0.08, bevel=0.02).moved(0, 0, -r - 0.4).row(2, z=0.14)
+        return (
+            head
+            + solids.tube([[0, 0, -r], [0, 0, -r - 0.3]], 0.04)
+            + solids.box(0.3, 0.6, 0.08, bevel=0.02).moved(0, 0, -r - 0.4).row(2, z=0.14)
+        )
     say("a pole stand", "立杆")
     return head + solids.cylinder(0.04, h).moved(0, 0.05, -r - h) + base
 
 
-@subclass("router", "14-03", ("router", "路由器"), ("set-top box", "机顶盒"), ("air purifier", "空气净化器"))
+@subclass(
+    "router",
+    "14-03",
+    ("router", "路由器"),
+    ("set-top box", "机顶盒"),
+    ("air purifier", "空气净化器"),
+)
 def router(draw: Draw, say: Say) -> Model:
     """Network and air devices: vents, antennas, lamps, columns."""
     w, d, h = draw.uniform("w", 0.5, 1.4), draw.uniform("d", 0.4, 0.9), draw.uniform("h", 0.15, 1.4)
@@ -274,16 +488,35 @@ def router(draw: Draw, say: Say) -> Model:
     count = draw.choice("antennas", (0, 0, 2, 3, 4, 6))
     if count:
         say(f"{count} antennas", "天线")
-        stick = solids.box(0.08, 0.03, draw.uniform("long", 0.5, 1.1), bevel=0.01).turned("x", draw.uniform("tilt", -20, 10))
+        stick = solids.box(0.08, 0.03, draw.uniform("long", 0.5, 1.1), bevel=0.01).turned(
+            "x", draw.uniform("tilt", -20, 10)
+        )
         model += stick.row(count, x=0.85 * w / count).moved(0, 0.4 * d, 0.7 * h)
-    model += attach(model, parts.vent(draw, 0.6 * w, 0.4 * d).turned("x", -90), draw.choice("vent_side", ("top", "front", "left")), (0.0, 0.0))
+    model += attach(
+        model,
+        parts.vent(draw, 0.6 * w, 0.4 * d).turned("x", -90),
+        draw.choice("vent_side", ("top", "front", "left")),
+        (0.0, 0.0),
+    )
     if draw.chance("lamps", 0.6):
         say("indicator lamps", "指示灯")
-        model += attach(model, solids.cylinder(0.02, 0.01).row(draw.integer("lamp", 3, 7), x=0.1), "front", (0.0, -0.2))
+        model += attach(
+            model,
+            solids.cylinder(0.02, 0.01).row(draw.integer("lamp", 3, 7), x=0.1),
+            "front",
+            (0.0, -0.2),
+        )
     return model
 
 
-@subclass("instrument", "10-04", ("measuring instrument", "测量仪器"), ("gauge", "仪表"), ("thermometer", "温度计"), unseen=True)
+@subclass(
+    "instrument",
+    "10-04",
+    ("measuring instrument", "测量仪器"),
+    ("gauge", "仪表"),
+    ("thermometer", "温度计"),
+    unseen=True,
+)
 def instrument(draw: Draw, say: Say) -> Model:
     """Handheld meters: display, keys, probe."""
     w, h, t = draw.uniform("w", 0.4, 0.9), draw.uniform("h", 0.8, 1.6), draw.uniform("t", 0.15, 0.4)
@@ -291,9 +524,21 @@ def instrument(draw: Draw, say: Say) -> Model:
     front = -0.5 * t
     say("a display", "显示屏")
     if draw.chance("dial", 0.35):
-        model += (solids.cylinder(0.4 * w, 0.06, bevel=0.02) + solids.box(0.04, 0.1, 0.02).moved(0, 0.3 * w, 0.06).ring(12) + solids.box(0.03, 0.5 * w, 0.02).moved(0, 0.1 * w, 0.06)).turned("x", 90).moved(0, front, 0.2 * h)
+        model += (
+            (
+                solids.cylinder(0.4 * w, 0.06, bevel=0.02)
+                + solids.box(0.04, 0.1, 0.02).moved(0, 0.3 * w, 0.06).ring(12)
+                + solids.box(0.03, 0.5 * w, 0.02).moved(0, 0.1 * w, 0.06)
+            )
+            .turned("x", 90)
+            .moved(0, front, 0.2 * h)
+        )
     else:
-        model += solids.extrude(outlines.rounded_rectangle(0.7 * w, 0.25 * h, 0.04), 0.03).turned("x", 90).moved(0, front, 0.28 * h)
+        model += (
+            solids.extrude(outlines.rounded_rectangle(0.7 * w, 0.25 * h, 0.04), 0.03)
+            .turned("x", 90)
+            .moved(0, front, 0.28 * h)
+        )
     model += parts.buttons(draw, 0.6 * w, 0.3 * h).moved(0, front, -0.2 * h)
     if draw.chance("probe", 0.6):
         say("a probe", "探头")

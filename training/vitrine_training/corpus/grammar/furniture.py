@@ -27,20 +27,31 @@ def legs(draw: Draw, w: float, d: float, height: float, say: Say) -> Model:
     x, y = 0.5 * w - 1.4 * r, 0.5 * d - 1.4 * r
     if form == "straight":
         say("four straight legs", "四条直腿")
-        leg = solids.box(2 * r, 2 * r, height) if p.chance("square", 0.6) else solids.cylinder(r, height)
+        leg = (
+            solids.box(2 * r, 2 * r, height)
+            if p.chance("square", 0.6)
+            else solids.cylinder(r, height)
+        )
         return leg.moved(x, y).both("x").both("y")
     if form == "tapered":
         say("four tapered legs", "四条锥形腿")
         return solids.cylinder(0.5 * r, height, top=1.3 * r).moved(x, y).both("x").both("y")
     if form == "turned":
         say("four turned legs", "四条车削腿")
-        return solids.revolve(parts.profile(p, 1.6 * r, height, pieces=6)).moved(x, y).both("x").both("y")
+        return (
+            solids.revolve(parts.profile(p, 1.6 * r, height, pieces=6))
+            .moved(x, y)
+            .both("x")
+            .both("y")
+        )
     if form == "splayed":
         say("four splayed legs", "四条外撇腿")
         out = p.uniform("out", 0.05, 0.2) * w
         leg = solids.tube([[x + out, y + out, 0], [0.7 * x, 0.7 * y, height]], [0.6 * r, 1.2 * r])
         rail = solids.tube([[-x, y, 0.4 * height], [x, y, 0.4 * height]], 0.4 * r)
-        return leg.both("x").both("y") + (rail.both("y") if p.chance("rail", 0.4) else parts.NOTHING)
+        return leg.both("x").both("y") + (
+            rail.both("y") if p.chance("rail", 0.4) else parts.NOTHING
+        )
     if form == "sled":
         say("a sled base", "雪橇式底架")
         back = p.uniform("back", 0.7, 1.1)
@@ -53,18 +64,24 @@ def legs(draw: Draw, w: float, d: float, height: float, say: Say) -> Model:
         say("a pedestal", "单柱底座")
         foot = p.uniform("foot", 0.25, 0.42) * min(w, d)
         column = parts.profile(p, 0.3 * foot, height * 0.9, closed=False)
-        return solids.revolve([[0, 0], [foot, 0], [foot, 0.03 * height], *(column + [0, 0.06 * height])])
+        return solids.revolve(
+            [[0, 0], [foot, 0], [foot, 0.03 * height], *(column + [0, 0.06 * height])]
+        )
     if form == "swivel":
         arms = p.integer("arms", 4, 5)
         say(f"a swivel base with {arms} arms on castors", f"{'四五'[arms - 4]}星脚转轮底座")
         reach = 0.48 * min(w, d)
         arm = solids.tube([[0, 0, 0.2 * height], [reach, 0, 0.1 * height]], [1.2 * r, 0.7 * r])
         castor = parts.wheel(p, 0.09 * height, 0.06 * height).moved(reach, 0, 0.05 * height)
-        return (arm + castor).ring(arms) + solids.cylinder(r, height * 0.85).moved(0, 0, 0.15 * height)
+        return (arm + castor).ring(arms) + solids.cylinder(r, height * 0.85).moved(
+            0, 0, 0.15 * height
+        )
     if form == "cross":
         say("crossed legs", "交叉腿")
         leg = solids.tube([[-x, y, 0], [x, y, height]], r, section=outlines.rectangle(2, 1.2))
-        other = solids.tube([[x, y - r, 0], [-x, y - r, height]], r, section=outlines.rectangle(2, 1.2))
+        other = solids.tube(
+            [[x, y - r, 0], [-x, y - r, height]], r, section=outlines.rectangle(2, 1.2)
+        )
         return (leg + other).both("y")
     say("two panel legs", "两块板腿")
     panel = solids.box(1.2 * r, d * p.uniform("depth", 0.6, 1.0), height)
@@ -93,7 +110,9 @@ def _back(draw: Draw, w: float, height: float, thickness: float, say: Say) -> Mo
     if form == "slats":
         count = p.integer("count", 2, 7)
         say("a slatted back", "板条靠背")
-        slat = solids.box(0.5 * w / count, 0.8 * thickness, 0.85 * height).row(count, x=w / (count + 0.3))
+        slat = solids.box(0.5 * w / count, 0.8 * thickness, 0.85 * height).row(
+            count, x=w / (count + 0.3)
+        )
         return post + rail.moved(0, 0, 0.85 * height) + slat
     if form == "spindles":
         count = p.integer("count", 4, 10)
@@ -108,7 +127,9 @@ def _back(draw: Draw, w: float, height: float, thickness: float, say: Say) -> Mo
     if form == "mesh":
         say("a mesh back", "网眼靠背")
         frame = outlines.rounded_rectangle(w, height, 0.2 * w)
-        panel = solids.extrude(frame, thickness).turned("x", 90).moved(0, 0.5 * thickness, 0.5 * height)
+        panel = (
+            solids.extrude(frame, thickness).turned("x", 90).moved(0, 0.5 * thickness, 0.5 * height)
+        )
         inner = solids.face(outlines.inset(frame, 0.08 * w)).turned("x", 90)
         return panel + inner.moved(0, -0.55 * thickness, 0.5 * height).dressed(
             Pattern(p.choice("weave", (3, 5, 6, 20)), 0.07 * w, 0.07 * w, 0.0, 0.6)
@@ -122,8 +143,15 @@ def _back(draw: Draw, w: float, height: float, thickness: float, say: Say) -> Mo
     if form == "splat":
         say("a shaped splat", "异形背板")
         plate = solids.extrude(parts.outline(p, 0.16 * w, 0.45 * height), thickness)
-        return post + rail.moved(0, 0, 0.85 * height) + plate.turned("x", 90).moved(0, 0, 0.45 * height)
-    say("a panel back" if form == "panel" else "a curved shell back", "板式靠背" if form == "panel" else "弧形靠背")
+        return (
+            post
+            + rail.moved(0, 0, 0.85 * height)
+            + plate.turned("x", 90).moved(0, 0, 0.45 * height)
+        )
+    say(
+        "a panel back" if form == "panel" else "a curved shell back",
+        "板式靠背" if form == "panel" else "弧形靠背",
+    )
     shape = parts.outline(p, 0.52 * w, 0.5 * height)
     panel = solids.extrude(shape, 1.5 * thickness, bevel=0.3 * thickness)
     panel = panel.dressed(parts.ornament(p, w, say, probability=0.25))
@@ -150,12 +178,22 @@ def chair(draw: Draw, say: Say) -> Model:
     seat = solids.extrude(shape, t, bevel=0.3 * t).moved(0, 0, height)
     if draw.chance("cushion", 0.35):
         say("a cushioned seat", "软垫座面")
-        seat += solids.ellipsoid(0.46 * w, 0.46 * d, 0.06, power_xy=4, power_z=2.5).moved(0, 0, height + t)
+        seat += solids.ellipsoid(0.46 * w, 0.46 * d, 0.06, power_xy=4, power_z=2.5).moved(
+            0, 0, height + t
+        )
     model += seat.dressed(parts.ornament(draw.part("weave"), w, None, probability=0.12))
     thick = draw.uniform("post", 0.012, 0.028)
     if not draw.chance("stool", 0.06):
-        back = _back(draw, w * draw.uniform("back_width", 0.75, 1.0), draw.uniform("back", 0.25, 0.65), thick, say)
-        model += back.turned("x", -draw.uniform("recline", 0.0, 22.0)).moved(0, 0.47 * d, height + 0.5 * t)
+        back = _back(
+            draw,
+            w * draw.uniform("back_width", 0.75, 1.0),
+            draw.uniform("back", 0.25, 0.65),
+            thick,
+            say,
+        )
+        model += back.turned("x", -draw.uniform("recline", 0.0, 22.0)).moved(
+            0, 0.47 * d, height + 0.5 * t
+        )
     if draw.chance("arms", 0.4):
         say("armrests", "扶手")
         rise = draw.uniform("arm", 0.16, 0.26)
@@ -195,7 +233,9 @@ def table(draw: Draw, say: Say) -> Model:
     model = under(draw, shape, height, say) + top.moved(0, 0, height)
     if draw.chance("shelf", 0.3):
         say("a lower shelf", "下层搁板")
-        model += solids.box(0.8 * w, 0.8 * d, 0.02).moved(0, 0, height * draw.uniform("low", 0.2, 0.5))
+        model += solids.box(0.8 * w, 0.8 * d, 0.02).moved(
+            0, 0, height * draw.uniform("low", 0.2, 0.5)
+        )
     if draw.chance("drawers", 0.35):
         count = draw.integer("count", 1, 3)
         say(f"{count} drawers" if count > 1 else "a drawer", f"{'一两三'[count - 1]}个抽屉")
@@ -206,7 +246,9 @@ def table(draw: Draw, say: Say) -> Model:
     return model
 
 
-@subclass("cabinet", "06-04", ("cabinet", "柜子"), ("sideboard", "餐边柜"), ("chest of drawers", "斗柜"))
+@subclass(
+    "cabinet", "06-04", ("cabinet", "柜子"), ("sideboard", "餐边柜"), ("chest of drawers", "斗柜")
+)
 def cabinet(draw: Draw, say: Say) -> Model:
     """Cabinets with doors, drawers and open compartments."""
     w, d, h = draw.uniform("w", 0.4, 1.5), draw.uniform("d", 0.3, 0.5), draw.uniform("h", 0.5, 1.8)
@@ -240,7 +282,9 @@ def cabinet(draw: Draw, say: Say) -> Model:
             pull = parts.knob(p, 0.018, 0.03).turned("x", 90)
             if p.chance("bar", 0.4):
                 pull = parts.loop_handle(p, 0.3 * cw, 0.03, 0.006).turned("x", 90)
-            px = {"middle": 0.0, "edge": 0.38 * cw * (1 if i % 2 == 0 else -1), "top": 0.0}[pull_side]
+            px = {"middle": 0.0, "edge": 0.38 * cw * (1 if i % 2 == 0 else -1), "top": 0.0}[
+                pull_side
+            ]
             pz = 0.85 * ch if pull_side == "top" else 0.5 * ch
             model += (front + pull.moved(px, -0.01, pz)).moved(x, -0.5 * d - 0.009, z + 0.025 * ch)
     if doors:
@@ -292,7 +336,9 @@ def sofa(draw: Draw, say: Say) -> Model:
     h = draw.uniform("height", 0.3, 0.45)
     soft = draw.uniform("soft", 2.6, 7.0)
     cushion = solids.ellipsoid(0.5 * cw, 0.45 * d, 0.1, power_xy=soft, power_z=soft - 0.4)
-    back = solids.ellipsoid(0.5 * cw, 0.13, 0.5 * draw.uniform("back", 0.35, 0.6), power_xy=soft, power_z=soft)
+    back = solids.ellipsoid(
+        0.5 * cw, 0.13, 0.5 * draw.uniform("back", 0.35, 0.6), power_xy=soft, power_z=soft
+    )
     base = solids.box(w, d, 0.6 * h, bevel=0.02)
     model = base + cushion.row(seats, x=cw).moved(0, -0.05 * d, 0.75 * h)
     model += back.turned("x", -10).row(seats, x=cw).moved(0, 0.36 * d, h + 0.2)
@@ -320,7 +366,9 @@ def bed(draw: Draw, say: Say) -> Model:
     model += head.moved(0, 0.5 * d, 0.15)
     if draw.chance("foot", 0.5):
         say("a footboard", "床尾板")
-        model += _back(draw.part("foot"), w, draw.uniform("foot", 0.3, 0.6), 0.03, parts.Say()).moved(0, -0.5 * d, 0.15)
+        model += _back(
+            draw.part("foot"), w, draw.uniform("foot", 0.3, 0.6), 0.03, parts.Say()
+        ).moved(0, -0.5 * d, 0.15)
     pillow = solids.ellipsoid(0.2 * w, 0.16 * d * 0.6, 0.08, power_xy=4)
     if draw.chance("pillows", 0.6):
         model += pillow.row(2 if w > 1.3 else 1, x=0.45 * w).moved(0, 0.36 * d, 0.64)
@@ -334,20 +382,38 @@ def cushion(draw: Draw, say: Say) -> Model:
     t = draw.uniform("t", 0.12, 0.35)
     layers = [(outlines.inset(shape, 0.18 * (1 - math.sqrt(max(0.0, 1 - s * s)))), s * t)
               for s in np.linspace(-1, 1, 11)]  # fmt: skip
-    model = solids.loft(layers, seams=False).dressed(parts.ornament(draw, 1.2, say, probability=0.55))
+    model = solids.loft(layers, seams=False).dressed(
+        parts.ornament(draw, 1.2, say, probability=0.55)
+    )
     if draw.chance("piping", 0.5):
         say("a piped edge", "滚边")
-        model += solids.tube(np.column_stack([shape, np.zeros(len(shape))]), 0.025, closed=True, sides=8)
+        model += solids.tube(
+            np.column_stack([shape, np.zeros(len(shape))]), 0.025, closed=True, sides=8
+        )
     if draw.chance("buttons", 0.25):
         say("buttoned tufts", "拉扣")
-        model += solids.ellipsoid(0.05, 0.05, 0.03).row(3, x=0.35).row(draw.integer("rows", 1, 3), y=0.35).moved(0, 0, t)
+        model += (
+            solids.ellipsoid(0.05, 0.05, 0.03)
+            .row(3, x=0.35)
+            .row(draw.integer("rows", 1, 3), y=0.35)
+            .moved(0, 0, t)
+        )
     if draw.chance("straps", 0.25):
         say("straps", "绑带")
-        model += solids.ribbon([[0.5, 0.4, 0], [0.7, 0.7, 0.02], [0.75, 1.1, 0]], 0.06, 0.01).both("x")
+        model += solids.ribbon([[0.5, 0.4, 0], [0.7, 0.7, 0.02], [0.75, 1.1, 0]], 0.06, 0.01).both(
+            "x"
+        )
     return model
 
 
-@subclass("mat", "06-11", ("mat", "垫子"), ("rug", "地毯"), ("carpet", "地毯"), ("anti-slip mat", "防滑垫"))
+@subclass(
+    "mat",
+    "06-11",
+    ("mat", "垫子"),
+    ("rug", "地毯"),
+    ("carpet", "地毯"),
+    ("anti-slip mat", "防滑垫"),
+)
 def mat(draw: Draw, say: Say) -> Model:
     """Flat mats and rugs with patterns and borders."""
     a, b = draw.uniform("w", 0.5, 1.0), draw.uniform("d", 0.35, 0.9)
@@ -356,8 +422,12 @@ def mat(draw: Draw, say: Say) -> Model:
     pattern = parts.ornament(draw, 2 * a, say, probability=0.9)
     model = solids.extrude(shape, t, bevel=0.3 * t)
     for i in range(draw.integer("borders", 0, 3)):
-        model += solids.extrude(outlines.inset(shape, 0.06 * (i + 1)), 0.004).moved(0, 0, t + 0.004 * i)
-    field = solids.extrude(outlines.inset(shape, 0.07 + 0.06 * draw.integer("borders", 0, 3)), 0.006)
+        model += solids.extrude(outlines.inset(shape, 0.06 * (i + 1)), 0.004).moved(
+            0, 0, t + 0.004 * i
+        )
+    field = solids.extrude(
+        outlines.inset(shape, 0.07 + 0.06 * draw.integer("borders", 0, 3)), 0.006
+    )
     model += field.dressed(pattern).moved(0, 0, t + 0.012)
     if draw.chance("motif", 0.35):
         say("a central motif", "中央图案")
@@ -377,7 +447,11 @@ def mirror(draw: Draw, say: Say) -> Model:
     model = (frame + glass).turned("x", 90)
     if draw.chance("stand", 0.4):
         say("a stand", "支架")
-        model = model.moved(0, 0, 0.9) + solids.cylinder(0.03, 0.4) + solids.cylinder(0.25, 0.03, bevel=0.01)
+        model = (
+            model.moved(0, 0, 0.9)
+            + solids.cylinder(0.03, 0.4)
+            + solids.cylinder(0.25, 0.03, bevel=0.01)
+        )
     if draw.chance("lights", 0.3):
         say("lamps around the frame", "环形灯泡")
         t = shape[:: max(1, len(shape) // 12)]
