@@ -138,8 +138,6 @@ def show_gate(rows: list[GateRow], encoder: str) -> None:
     table.add_column("verdict")
     for row in rows:
         verdict = "[green]passed[/]" if row.passed else "[red]refused[/]"
-        if row.reason:
-            verdict += f": {row.reason}"
         table.add_row(
             row.precision,
             f"{row.cosine_mean:.5f}",
@@ -151,3 +149,5 @@ def show_gate(rows: list[GateRow], encoder: str) -> None:
             verdict,
         )
     console.print(table)
+    for row in rows:
+        console.print(f" {row.precision:<5} {row.reason}", highlight=False)

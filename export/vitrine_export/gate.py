@@ -174,8 +174,10 @@ def decide(
         reason = row.reason
         if chosen is not None and row.precision == chosen.precision:
             reason = "asked for" if forced else "the fastest that passed"
+        elif forced and row.passed:
+            reason = "not asked for"
         elif chosen is not None and row.passed:
-            reason = "not asked for" if forced else f"slower than {chosen.precision}"
+            reason = f"slower than {chosen.precision}"
         told.append(row.model_copy(update={"reason": reason}))
     if chosen is not None:
         chosen = next(row for row in told if row.precision == chosen.precision)

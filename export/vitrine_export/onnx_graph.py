@@ -43,11 +43,12 @@ class PixelEncoder(nn.Module):
         # (x / 255 - mean) / std as one multiplication and one addition, in float64 first
         mean = np.asarray(preprocessing.mean, np.float64)
         std = np.asarray(preprocessing.std, np.float64)
-        self.register_buffer("scale", torch.from_numpy(1 / (255 * std)).float().reshape(1, 3, 1, 1))
-        self.register_buffer("shift", torch.from_numpy(-mean / std).float().reshape(1, 3, 1, 1))
+        self.register_buffer("scale", torch.from_numpy(1 / (255 * std)).float())
+        self.register_buffer("shift", torch.from_numpy(-mean / std).float())
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        # The cast comes first: TensorRT takes UINT8 as an input and for nothing else.
+        x = (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)
         return F.normalize(self.tower(x), dim=-1)
 
 
@@ -87,6 +88,7 @@ def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     _strip(model)
     _name_output(model)
+    _read_shape_after_cast(model)
     return model
 
 
@@ -137,6 +139,20 @@ def _name_output(model: onnx.ModelProto) -> None:
             part[:] = [names.get(name, name) for name in part]
     for item in (*model.graph.initializer, *model.graph.output):
         item.name = names.get(item.name, item.name)
+
+
+def _read_shape_after_cast(model: onnx.ModelProto) -> None:
+    """Let nodes that want the batch size ask the float tensor, not the UINT8 input."""
+    cast = next(node for node in model.graph.node if INPUT in node.input and node.op_type == "Cast")
+    users = [node for node in model.graph.node if INPUT in node.input and node is not cast]
+    nodes = [cast, *(node for node in model.graph.node if node is not cast)]
+    for node in users:
+        if node.op_type != "Shape":
+            raise ExportError(f"The graph uses {INPUT} before its cast, in a {node.op_type}.")
+        node.input[0] = cast.output[0]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

@@ -183,15 +183,15 @@ def _precisions(
         if precision != "int8":
             paths[precision] = work / "fp32.onnx"
             continue
-        thresholds = _calibrate(graph, sets, report)
+        ranges = _calibrate(graph, sets, report)
         paths[precision] = work / "int8.onnx"
-        onnx_graph.save(quantise.quantise(graph, thresholds), paths[precision])
+        onnx_graph.save(quantise.quantise(graph, ranges, quantise.INT8), paths[precision])
     return paths
 
 
 def _calibrate(
     graph: onnx.ModelProto, sets: images.ImageSets, report: Reporter
-) -> dict[str, float]:
+) -> dict[str, quantise.Range]:
     layers = quantise.linear_layers(graph)
     names = sorted({layer.activation for layer in layers})
     session = engines.session(quantise.with_outputs(graph, names).SerializeToString())

@@ -1,16 +1,16 @@
-"""FP32 graph → INT8 graph: explicit Q/DQ pairs around the linear layers, and nowhere else.
+"""Float graph → 8-bit graph: explicit Q/DQ pairs around the linear layers, and nowhere else.
 
-A linear layer is a MatMul or Gemm whose second operand is a constant matrix. Its activations get
-one symmetric scale for the tensor, its weights one for each output channel. LayerNormalization,
-softmax, the products inside attention and the residual additions stay in the type of the graph.
-TensorRT and OpenVINO both run such a graph with INT8 arithmetic.
+A linear layer is a MatMul or Gemm whose second operand is a constant matrix. LayerNormalization,
+softmax, the products inside attention and the residual additions stay in the type of the graph,
+which is FP32, or FP16 for TensorRT. TensorRT and OpenVINO run such a graph with 8-bit arithmetic.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -22,8 +22,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LARGEST = 127  # symmetric: -128 is never used, so that negation stays in range
 _BINS = 2048
+
+
+@dataclass(frozen=True)
+class Format:
+    """An 8-bit number type. Scales are symmetric: zero is zero.
+
+    largest: its largest value. per_channel: one scale for each output channel of the weights
+    instead of one for the tensor.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    largest: float
+    per_channel: bool
+
+
+# -128 is never used, so that negation stays in range
+INT8 = Format("int8", np.dtype(np.int8), 127.0, per_channel=True)
+# E4M3 as in "FP8 Formats for Deep Learning" (arXiv 2209.05433); TensorRT takes one scale a tensor
+FP8 = Format("fp8", np.dtype(ml_dtypes.float8_e4m3fn), 448.0, per_channel=False)
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,7 @@ class Range:
     def __init__(self) -> None:
         self.counts = np.zeros(_BINS, np.int64)
         self.limit = 0.0
+        self.largest = 0.0
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Count a batch. Raises ExportError when it holds NaN or infinity."""
@@ -74,6 +94,7 @@ class Range:
         largest = float(magnitude.max(initial=0.0))
         if not np.isfinite(largest):
             raise ExportError("The encoder computes NaN or infinity on the calibration images.")
+        self.largest = max(self.largest, largest)
         if self.limit == 0.0:
             self.limit = largest
         while largest > self.limit:
@@ -87,13 +108,17 @@ class Range:
             found[_BINS - 1] += found[_BINS]
             self.counts += found[:_BINS]
 
-    def threshold(self) -> float:
-        """The clipping point with the least expected squared error of 8-bit rounding.
+    def threshold(self, format: Format) -> float:
+        """The magnitude that the format's largest value stands for.
 
-        Rounding costs step²/12 for each value inside, clipping (|x| - threshold)² outside.
+        For INT8 the clipping point with the least expected squared error: rounding costs step²/12
+        for each value inside, clipping (|x| - threshold)² outside. The steps of FP8 shrink with the
+        value, so clipping would win nothing: it is the largest magnitude seen.
         """
-        if not self.counts.any():
+        if self.largest == 0.0:
             return 1.0
+        if format is FP8:
+            return self.largest
         width = self.limit / _BINS
         centres = (np.arange(_BINS) + 0.5) * width
         total, first, second = (
@@ -101,7 +126,7 @@ class Range:
         )
         cut = np.arange(1, _BINS + 1)
         points = cut * width
-        rounding = total[cut] * (points / LARGEST) ** 2 / 12
+        rounding = total[cut] * (points / format.largest) ** 2 / 12
         clipping = (
             (second[-1] - second[cut])
             - 2 * points * (first[-1] - first[cut])
@@ -110,8 +135,14 @@ class Range:
         return float(points[np.argmin(rounding + clipping)])
 
 
-def quantise(model: onnx.ModelProto, thresholds: Mapping[str, float]) -> onnx.ModelProto:
-    """Insert the Q/DQ pairs. `thresholds`: activation tensor → largest magnitude it represents."""
+def quantise(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], format: Format
+) -> onnx.ModelProto:
+    """Insert the Q/DQ pairs. `ranges`: linear layer → its input over the calibration images.
+
+    The layers keep their names when a graph is converted to FP16, so ranges measured on the FP32
+    graph serve both. Scales have the type of the graph: DequantizeLinear gives what its scale is.
+    """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
@@ -129,27 +160,26 @@ def quantise(model: onnx.ModelProto, thresholds: Mapping[str, float]) -> onnx.Mo
         layer = layers.get(node.name)
         if layer is not None:
             source, quantised = layer.activation, f"{layer.activation}_dq"
+            kind = weights[layer.weight].dtype
             if quantised not in done:
-                scale = constant(f"{source}_scale", np.float32(thresholds[source] / LARGEST))
-                zero = constant("zero_int8", np.int8(0))
+                step = ranges[node.name].threshold(format) / format.largest
+                step = max(step, float(np.finfo(kind).tiny))
+                scale = constant(f"{source}_scale", np.asarray(step, kind))
+                zero = constant(f"zero_{format.name}", np.zeros((), format.dtype))
                 nodes += _pair(source, scale, zero, quantised)
                 done.add(quantised)
             weight = f"{layer.weight}_dq_{layer.axis}"
             if weight not in done:
-                scales, values = quantise_weights(weights[layer.weight], layer.axis)
-                nodes.append(
-                    helper.make_node(
-                        "DequantizeLinear",
-                        [
-                            constant(f"{weight}_int8", values),
-                            constant(f"{weight}_scale", scales),
-                            constant(f"{weight}_zero", np.zeros(len(scales), np.int8)),
-                        ],
-                        [weight],
-                        name=f"{weight}_dequantize",
-                        axis=layer.axis,
-                    )
-                )
+                scales, values = quantise_weights(weights[layer.weight], layer.axis, format)
+                inputs = [
+                    constant(f"{weight}_{format.name}", values),
+                    constant(f"{weight}_scale", scales),
+                    constant(f"{weight}_zero", np.zeros(scales.shape, format.dtype)),
+                ]
+                dequantize = helper.make_node("DequantizeLinear", inputs, [weight], f"{weight}_d")
+                if format.per_channel:
+                    dequantize.attribute.append(helper.make_attribute("axis", layer.axis))
+                nodes.append(dequantize)
                 done.add(weight)
             node.input[0], node.input[1] = quantised, weight
         nodes.append(node)
@@ -165,13 +195,19 @@ def quantise(model: onnx.ModelProto, thresholds: Mapping[str, float]) -> onnx.Mo
 
 
 def quantise_weights(
-    weight: NDArray[np.float32], axis: int
-) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Symmetric INT8 of a (K, N) or (N, K) matrix, one scale for each index along `axis`."""
-    largest = np.abs(weight).max(axis=1 - axis, keepdims=True)
-    scale = np.maximum(largest, np.finfo(np.float32).tiny * LARGEST) / np.float32(LARGEST)
-    values = np.clip(np.rint(weight / scale), -LARGEST, LARGEST).astype(np.int8)
-    return scale.ravel().astype(np.float32), values
+    weight: NDArray[Any], axis: int, format: Format
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scales (of the weight's type) and values of a matrix whose output channels lie along `axis`.
+
+    The values are rounded with the scales as stored, so FP16 scales cost no accuracy.
+    """
+    exact = weight.astype(np.float32)
+    largest = np.abs(exact).max(axis=1 - axis if format.per_channel else None, keepdims=True)
+    # a channel of zeros gets the smallest normal scale, not 0 / 0
+    scale = np.maximum(largest / format.largest, np.finfo(weight.dtype).tiny).astype(weight.dtype)
+    scaled = np.clip(exact / scale.astype(np.float32), -format.largest, format.largest)
+    values = (np.rint(scaled) if format is INT8 else scaled).astype(format.dtype)
+    return scale.ravel() if format.per_channel else scale.reshape(()), values
 
 
 def calibrate(
@@ -181,8 +217,8 @@ def calibrate(
     *,
     batch: int,
     advance: Callable[[int], object],
-) -> dict[str, float]:
-    """Clipping point of each linear layer's input over the calibration images.
+) -> dict[str, Range]:
+    """Layer → the range of its input over the calibration images.
 
     run: a batch of pixels → the activation tensors by name (a graph of `with_outputs`).
     """
@@ -193,11 +229,11 @@ def calibrate(
         for name, found in ranges.items():
             found.add(tensors[name])
         advance(len(part))
-    return {name: found.threshold() for name, found in ranges.items()}
+    return {layer.node: ranges[layer.activation] for layer in layers}
 
 
 def _pair(source: str, scale: str, zero: str, target: str) -> list[onnx.NodeProto]:
-    middle = f"{source}_int8"
+    middle = f"{source}_8bit"
     return [
         helper.make_node("QuantizeLinear", [source, scale, zero], [middle], name=f"{source}_q"),
         helper.make_node("DequantizeLinear", [middle, scale, zero], [target], name=f"{source}_d"),

@@ -132,19 +132,19 @@ def test_int8_quantises_every_linear_layer(
     pixels = images(size, 16)
     names = sorted({layer.activation for layer in layers})
     session = engines.session(quantise.with_outputs(graph, names).SerializeToString())
-    thresholds = quantise.calibrate(
+    ranges = quantise.calibrate(
         layers,
         lambda part: dict(zip(names, session.run(names, {"pixels": part}), strict=True)),
         pixels,
         batch=8,
         advance=lambda count: None,
     )
-    int8 = engines.session(quantise.quantise(graph, thresholds).SerializeToString())
-    expected_values, found = (
-        run.run(["embedding"], {"pixels": pixels})[0]
-        for run in (engines.session(graph.SerializeToString()), int8)
+    models = (graph, quantise.quantise(graph, ranges, quantise.INT8))
+    exact, found = (
+        engines.session(model.SerializeToString()).run(["embedding"], {"pixels": pixels})[0]
+        for model in models
     )
-    assert (expected_values * found).sum(axis=1).min() > 0.99
+    assert (exact * found).sum(axis=1).min() > 0.99
 
 
 def test_the_folder_says_how_images_are_prepared(folders: dict[str, Path]) -> None:

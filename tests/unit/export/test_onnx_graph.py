@@ -44,6 +44,12 @@ def test_input_is_uint8_nhwc_and_output_float32_with_a_dynamic_batch(
     assert dims[1].dim_value == 32
 
 
+def test_nothing_but_a_cast_touches_the_uint8_input(graph: onnx.ModelProto) -> None:
+    """TensorRT accepts UINT8 tensors as inputs of a cast, and nowhere else."""
+    users = [node.op_type for node in graph.graph.node if "pixels" in node.input]
+    assert users == ["Cast"]
+
+
 def test_layer_norm_stays_one_operation(graph: onnx.ModelProto, tower: DesignViT) -> None:
     counts = Counter(node.op_type for node in graph.graph.node)
     assert counts["LayerNormalization"] == 2 * tower.config.depth + 1
