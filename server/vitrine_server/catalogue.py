@@ -18,6 +18,7 @@ import structlog
 
 from vitrine_server.collection import Collection, CollectionInfo, CollectionSettings
 from vitrine_server.config import ConfigError
+from vitrine_server.durable import publish, sync_folder
 from vitrine_server.errors import CollectionNotFound, Conflict, Invalid, Unavailable
 from vitrine_server.store import DamagedStore
 
@@ -51,6 +52,8 @@ class Catalogue:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = _own(data)
+            sync_folder(data.absolute().parent)
+            sync_folder(data)
         except OSError as error:
             raise ConfigError(f"VITRINE_DATA: {data} cannot be used: {error.strerror}.") from None
         try:
@@ -116,7 +119,7 @@ class Catalogue:
                 collection.close()
             gone = self._folder / f"{_UNFINISHED}dropped-{secrets.token_hex(8)}"
             (self._folder / name).rename(gone)
-            _sync(self._folder)
+            sync_folder(self._folder)
             if name == DEFAULT:
                 self._create(DEFAULT, CollectionSettings())
         shutil.rmtree(gone)
@@ -144,9 +147,7 @@ class Catalogue:
         building = self._folder / f"{_UNFINISHED}new-{secrets.token_hex(8)}"
         building.mkdir()
         Collection.create(building, settings, self.encoder)
-        _sync(building)
-        building.rename(self._folder / name)
-        _sync(self._folder)
+        publish(building, self._folder / name)
         collection = Collection(self._folder / name, serving=self.encoder)
         self._collections[name] = collection
         return collection
@@ -168,12 +169,3 @@ def _own(data: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-def _sync(folder: Path) -> None:
-    """Put a folder's entries on disk: a rename is durable only after this."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import orjson
 
+from vitrine_server import wal
 from vitrine_server.errors import StorageFailed
 
 if TYPE_CHECKING:
@@ -114,6 +115,9 @@ class Store:
         self.path = path
         self._readers: deque[sqlite3.Connection] = deque()
         self._closed = False
+        torn = wal.damage(path)
+        if torn is not None:
+            raise DamagedStore(torn)
         try:
             self._writer = _connect(path)
             self._check_schema()
