@@ -28,8 +28,8 @@ def draw(
 ) -> NDArray[np.uint8]:
     """Draw sheet number `view` of design `seed`: (size, size) uint8, black lines on white.
 
-    style: one of `style.STYLES`, the sheet's own when None. subclass: one of `designs.NAMES`, the seed's own
-    when None. Raises KeyError for a subclass that does not exist.
+    style: one of `style.STYLES`, the sheet's own when None. subclass: one of `designs.NAMES`, the
+    seed's own when None. Raises KeyError for a subclass that does not exist.
     """
     design = designs.build(seed, subclass or designs.subclass_of(seed))
     return sheet.compose(design.model, seed, view=view, size=size, style=style).pixels

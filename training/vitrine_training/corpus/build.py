@@ -1,4 +1,4 @@
-"""Generate a corpus: shards in parallel, each complete or absent, so that a stopped run continues."""
+"""Generate a corpus in shards, each complete or absent, so that a stopped run continues."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from . import designs, plan
 from .store import MANIFEST, CorpusError, sha256
 
@@ -46,8 +47,8 @@ def generate(
 ) -> None:
     """Write a corpus of `designs` × `views_per_design` sheets of (size, size) uint8 into `out`.
 
-    Shards that are there already are kept, so the call can be repeated after it was stopped. Raises CorpusError
-    when `out` holds shards of another corpus.
+    Shards that are there already are kept, so the call can be repeated after it was stopped.
+    Raises CorpusError when `out` holds shards of another corpus.
     """
     settings = {
         "designs": designs, "views_per_design": views_per_design, "seed": seed, "size": size,
@@ -100,7 +101,7 @@ def _claim(out: Path, settings: dict[str, object]) -> None:
 def _write_shard(job: _Job) -> int:
     count = job.last - job.first
     views = np.empty((count * job.views, job.size, job.size), np.uint8)
-    rows = []
+    rows: list[dict[str, object]] = []
     for index in range(job.first, job.last):
         item = plan.plan(job.seed, index)
         design = plan.build(item)

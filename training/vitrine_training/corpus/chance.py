@@ -1,8 +1,8 @@
 """Named random draws: every parameter of a design is a pure function of (seed, name).
 
-A generator that is read in sequence changes every later value when one line of a grammar changes. Here
-each name has its own value, so a design with one parameter moved is the same design otherwise: that is how
-near-copies are made, and it keeps drawings stable while grammars grow.
+A generator that is read in sequence changes every later value when one line of a grammar changes.
+Here each name has its own value, so a design with one parameter moved is the same design
+otherwise: that is how near-copies are made, and it keeps drawings stable while grammars grow.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def mix(*values: int) -> int:
 class Draw:
     """Named draws in [0, 1) from one seed, with overrides for chosen names.
 
-    `names` records what was asked for, as name → number of options (0 for a continuous draw), so that an
-    edit knows what it can change.
+    `names` records what was asked for, as name → number of options (0 for a continuous draw), so
+    that an edit knows what it can change.
     """
 
     def __init__(

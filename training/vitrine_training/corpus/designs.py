@@ -1,4 +1,4 @@
-"""Designs from seeds: a subclass, its parameters, the model, and what a caption can say about it."""
+"""Designs from seeds: subclass, parameters, model, and what a caption can say about it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from . import grammar
 from .chance import Draw, mix
+from .forms import Say
 from .mesh import Model, Packed, new_group, pack
-from .parts import Say
 from .registry import SUBCLASSES
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ NAMES: tuple[str, ...] = tuple(sorted(SUBCLASSES))
 
 @dataclass(frozen=True)
 class Design:
-    """A built design. `features` are (English, Chinese) phrases; `edit` tells a near-copy's change."""
+    """A built design. `features` are (English, Chinese) phrases, `names` the draws it asked for."""
 
     subclass: str
     model: Packed
@@ -40,7 +40,7 @@ class Design:
 
 
 def weights(seed: int) -> list[float]:
-    """Return the share of each of `NAMES`: Zipf (exponent 0.6) over an order drawn from the seed."""
+    """Return the share of each of `NAMES`: Zipf (exponent 0.6) in an order drawn from the seed."""
     order = sorted(range(len(NAMES)), key=lambda i: mix(seed, i, 5))
     share = [0.0] * len(NAMES)
     for rank, i in enumerate(order):
@@ -69,7 +69,7 @@ def build(seed: int, subclass: str, overrides: Mapping[str, float] | None = None
 
 
 def _seams(draw: Draw) -> list[Callable[[Floats], Floats]]:
-    """Parting lines and panel borders: planes, waves and ovals whose zero line shows on every surface."""
+    """Parting lines and panel borders: planes, waves and ovals whose zero lines are drawn."""
     fields: list[Callable[[Floats], Floats]] = []
     if not draw.chance("used", 0.5):
         return fields
@@ -122,8 +122,8 @@ def _disclaim(model: Model, draw: Draw) -> Model:
 def near_copy(seed: int, names: Mapping[str, int]) -> dict[str, float]:
     """Return overrides that change one parameter of a design by a bounded amount.
 
-    names: the parameters of the original, as `Design.names`. A continuous parameter moves by 0.2 to 0.4 of its
-    range; a discrete one takes another value.
+    names: the parameters of the original, as `Design.names`. A continuous parameter moves by 0.2
+    to 0.4 of its range; a discrete one takes another value.
     """
     draw = Draw(mix(seed, 3))
     keys = sorted(k for k in names if not k.startswith(("whole.", "seams.")))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class View:
-    """Camera: azimuth and elevation in degrees, roll in the picture plane, perspective 0 for orthographic.
+    """Camera: azimuth, elevation and roll in degrees, perspective 0 for orthographic.
 
     zoom above 1 draws an enlarged detail around (x, y), in units of the model's radius.
     """
@@ -76,12 +76,13 @@ class Pen:
 
 
 def project(packed: Packed, view: View) -> Floats:
-    """Return the view coordinates (V, 3) of all vertices: right, down, away, and scaled by perspective."""
+    """Return all vertices in view coordinates (V, 3): right, down, away."""
     base = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     matrix = base @ rotation("x", view.elevation) @ rotation("z", -view.azimuth)
     c, s = math.cos(math.radians(view.roll)), math.sin(math.radians(view.roll))
     matrix = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]) @ matrix
-    return packed.vertices @ matrix.T
+    seen: Floats = packed.vertices @ matrix.T
+    return seen
 
 
 def extent(packed: Packed, view: View) -> tuple[float, float, float, float]:
@@ -96,11 +97,11 @@ def extent(packed: Packed, view: View) -> tuple[float, float, float, float]:
 
 
 def render(packed: Packed, view: View, pixels: float, pen: Pen, seed: int) -> Gray:
-    """Draw the figure at `pixels` a model radius; returns (H, W) uint8, black on white, tightly cropped."""
+    """Draw the figure at `pixels` a model radius: (H, W) uint8, black on white, cropped."""
     left, top, right, bottom = extent(packed, view)
     pad = 4
-    width = int(math.ceil((right - left) * pixels)) + 2 * pad
-    height = int(math.ceil((bottom - top) * pixels)) + 2 * pad
+    width = math.ceil((right - left) * pixels) + 2 * pad
+    height = math.ceil((bottom - top) * pixels) + 2 * pad
     eye = project(packed, view)
     w = 1.0 / (1.0 + view.perspective * eye[:, 2])
     screen = np.empty_like(eye)

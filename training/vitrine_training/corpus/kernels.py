@@ -1,7 +1,7 @@
 """The compiled loops of the renderer: visibility, surface attributes, lines, dashes, pen strokes.
 
-Numba compiles them once a machine (cache=True) and the loops use no random state, only integer hashes, so
-that a drawing depends on its seed alone.
+Numba compiles them once a machine (cache=True) and the loops use no random state, only integer
+hashes, so that a drawing depends on its seed alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLAIN, CONTOURS, STIPPLE, HATCH, TONE, STREAKS = 0, 1, 2, 3, 4, 5
 
 
 # Signatures are given where calls differ in literals: each would be compiled again.
-@njit("float64(int64, int64, int64)", cache=True)  # type: ignore[untyped-decorator]
+@njit("float64(int64, int64, int64)", cache=True)
 def hash_unit(a: Any, b: Any, c: Any) -> Any:
     """Hash three integers to a float in [0, 1)."""
     h = np.uint32(a) * np.uint32(0x9E3779B1) ^ np.uint32(b) * np.uint32(0x85EBCA77)
@@ -33,12 +33,12 @@ def hash_unit(a: Any, b: Any, c: Any) -> Any:
     return h * (1.0 / 4294967296.0)
 
 
-@njit("int64(float64, float64, float64, float64)", cache=True)  # type: ignore[untyped-decorator]
+@njit("int64(float64, float64, float64, float64)", cache=True)
 def cell_of(kind: Any, x: Any, y: Any, p: Any) -> Any:
     """Return the cell of a surface pattern at (x, y); lines are drawn where the cell changes.
 
-    Cell 0 is the ground of the pattern: with a perforated patch every other cell is a hole. One period of
-    the pattern is 1 in x and y; `p` in (0, 1) is its proportion (duty, radius or depth).
+    Cell 0 is the ground of the pattern: with a perforated patch every other cell is a hole. One
+    period of the pattern is 1 in x and y; `p` in (0, 1) is its proportion (duty, radius or depth).
     """
     ix, iy = math.floor(x), math.floor(y)
     fx, fy = x - ix - 0.5, y - iy - 0.5
@@ -62,8 +62,8 @@ def cell_of(kind: Any, x: Any, y: Any, p: Any) -> Any:
             d = min(da, db)
             return 1 if d < 0.16 else 0
         if da < db:
-            return int(ax * 2) * 4096 + int(round(ay * 2)) + 1
-        return int(bx * 2) * 4096 + int(round(by * 2)) + 1
+            return int(ax * 2) * 4096 + round(ay * 2) + 1
+        return int(bx * 2) * 4096 + round(by * 2) + 1
     if kind == 7:  # dots
         return 1 if fx * fx + fy * fy < 0.25 * p * p else 0
     if kind == 8:  # staggered dots
@@ -142,7 +142,7 @@ def cell_of(kind: Any, x: Any, y: Any, p: Any) -> Any:
     return 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def rasterise(
     screen: Any,
     weight: Any,
@@ -156,8 +156,8 @@ def rasterise(
 ) -> None:
     """Fill `depth` (H, W) and `visible` (H, W; index of the front triangle, or -1).
 
-    screen: (V, 3) pixel x, pixel y and projective depth (small is near). A later triangle wins over an
-    earlier one within `tolerance`, so that a part laid exactly on a surface shows.
+    screen: (V, 3) pixel x, pixel y and projective depth (small is near). A later triangle wins
+    over an earlier one within `tolerance`, so that a part laid exactly on a surface shows.
     """
     height, width = depth.shape
     for t in range(triangles.shape[0]):
@@ -168,10 +168,10 @@ def rasterise(
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if abs(area) < 1e-9:
             continue
-        x0 = max(0, int(math.ceil(min(ax, bx, cx) - 0.5)))
-        x1 = min(width - 1, int(math.floor(max(ax, bx, cx) - 0.5)))
-        y0 = max(0, int(math.ceil(min(ay, by, cy) - 0.5)))
-        y1 = min(height - 1, int(math.floor(max(ay, by, cy) - 0.5)))
+        x0 = max(0, math.ceil(min(ax, bx, cx) - 0.5))
+        x1 = min(width - 1, math.floor(max(ax, bx, cx) - 0.5))
+        y0 = max(0, math.ceil(min(ay, by, cy) - 0.5))
+        y1 = min(height - 1, math.floor(max(ay, by, cy) - 0.5))
         inv = 1.0 / area
         row = owner[t]
         kind = table[row, 0]
@@ -196,7 +196,7 @@ def rasterise(
                     last = min(last, -w0 / dw + 1e-6)
                 elif w0 < -1e-7:
                     last = -1.0
-            for x in range(x0 + int(math.ceil(first)), x0 + int(math.floor(last)) + 1):
+            for x in range(x0 + math.ceil(first), x0 + math.floor(last) + 1):
                 wa = wa0 + dwa * (x - x0)
                 wb = wb0 + dwb * (x - x0)
                 wc = 1.0 - wa - wb
@@ -216,7 +216,7 @@ def rasterise(
                 visible[y, x] = t
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def resolve(
     screen: Any,
     weight: Any,
@@ -241,11 +241,11 @@ def resolve(
     tone: Any,
     ink: Any,
 ) -> None:
-    """Work out what each visible pixel shows: line group, pattern cell, contour index, depth slope, tone, ink.
+    """Work out what each visible pixel shows: group, cell, contour index, slope, tone, ink.
 
     `tone` is 0 (dark) to 255 (light); `ink` is 1 where the shading mode itself puts a dot.
-    spacing: pixels between shading strokes; level: 0 (little shading) to 1; contour_step: surface units
-    between contour lines. Without `shaded`, tone and ink are left as they are.
+    spacing: pixels between shading strokes; level: 0 (little shading) to 1; contour_step: surface
+    units between contour lines. Without `shaded`, tone and ink are left as they are.
     """
     height, width = visible.shape
     for y in range(height):
@@ -303,7 +303,7 @@ def resolve(
             darkness = 1.0 - shade
             facing = -nz
             bent = table[row, 11]
-            if mode == CONTOURS or mode == STREAKS:
+            if mode in (CONTOURS, STREAKS):
                 if bent > 0.0:
                     along, across = (u, v) if bent == 1.0 else (v, u)
                     k = math.floor(along / contour_step)
@@ -343,14 +343,15 @@ def resolve(
                         contour[y, x] = k & 0xFFFF
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def trace_edges(
     depth: Any, group: Any, cell: Any, contour: Any, slope: Any, gap: Any, lines: Any
 ) -> None:
-    """Write the line class of each pixel into `lines` (H, W) uint8; the last row and column are left free.
+    """Write the line class of each pixel into `lines` (H, W) uint8.
 
-    A jump in depth larger than `gap` that the slopes of both surfaces do not explain is an outline; a change
-    of line group a crease; of pattern cell an ornament line; of contour index a shading line.
+    A jump in depth larger than `gap` that the slopes of both surfaces do not explain is an
+    outline; a change of line group a crease; of pattern cell an ornament line; of contour index a
+    shading line.
     """
     height, width = depth.shape
     for y in range(height - 1):
@@ -387,9 +388,9 @@ def trace_edges(
                     lines[py, px] = line
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def dash(lines: Any, chosen: Any, on: Any, off: Any, dot: Any) -> None:
-    """Erase parts of the lines whose pixels are `chosen`, following each line so that dashes have even length.
+    """Erase parts of the `chosen` lines, following each one so that dashes have even length.
 
     on, off: pixels drawn and left out; dot: length of a dot in the middle of the gap, 0 for none.
     """
@@ -428,9 +429,9 @@ def dash(lines: Any, chosen: Any, on: Any, off: Any, dot: Any) -> None:
                 lines[y, x] = 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def stroke(lines: Any, widths: Any, paper: Any) -> None:
-    """Draw each line pixel onto `paper` (H, W) uint8 as a round pen of its class's width in pixels."""
+    """Draw each line pixel onto `paper` (H, W) uint8 with a round pen of its class's width."""
     height, width = lines.shape
     for y in range(height):
         for x in range(width):
@@ -447,9 +448,9 @@ def stroke(lines: Any, widths: Any, paper: Any) -> None:
                     paper[j, i] = min(paper[j, i], value)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def clip_ears(points: Any) -> Any:
-    """Triangulate a simple polygon (N, 2), counter-clockwise: (N - 2, 3) indices, by ear clipping."""
+    """Triangulate a simple counter-clockwise polygon (N, 2) by ear clipping: (N - 2, 3) indices."""
     n = points.shape[0]
     after = np.empty(n, np.int64)
     before = np.empty(n, np.int64)

@@ -1,4 +1,4 @@
-"""Figure labels ("FIG. 3") in several hands, from the typeface that Pillow carries: no system fonts."""
+"""Figure labels ("FIG. 3") in several hands, from the one typeface that Pillow carries."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Models as lists of surface patches, and the transforms that move, repeat and deform them.
 
-A patch is a triangulated surface with texture coordinates in model units. Lines are drawn where two line
-groups meet, so a patch of its own group is a face with visible edges, and patches that share a group join
-smoothly. Coordinates: x to the right, y away from the front, z up.
+A patch is a triangulated surface with texture coordinates in model units. Lines are drawn where
+two line groups meet, so a patch of its own group is a face with visible edges, and patches that
+share a group join smoothly. Coordinates: x to the right, y away from the front, z up.
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ class Packed:
     """A model as flat arrays for the renderer, scaled into the unit ball around the origin.
 
     vertices (V, 3), normals (V, 3), uv (V, 2), triangles (T, 3), owner (T,) patch of each triangle,
-    table (P, 12) of patch properties as `kernels.resolve` reads them, broken (G,) by line group. seams (V, 2)
-    hold two functions of position whose zero lines are drawn on the surface.
+    table (P, 12) of patch properties as `kernels.resolve` reads them, broken (G,) by line group.
+    seams (V, 2) hold two functions of position whose zero lines are drawn on the surface.
     """
 
     vertices: Floats
@@ -209,7 +209,8 @@ class Packed:
 def pack(model: Model, seams: Sequence[Callable[[Floats], Floats]] = ()) -> Packed:
     """Flatten and normalise a model; line groups are renumbered from 0.
 
-    seams: up to two functions (V, 3) → (V,) of the normalised position; a line is drawn where one is zero.
+    seams: up to two functions (V, 3) → (V,) of the normalised position; a line is drawn where one
+    is zero.
     """
     patches = model.patches
     vertices = np.concatenate([p.vertices for p in patches])
@@ -243,8 +244,9 @@ def pack(model: Model, seams: Sequence[Callable[[Floats], Floats]] = ()) -> Pack
     faces = np.cross(b - a, c - a)
     corners = triangles.ravel()
     weights = np.repeat(faces, 3, axis=0)
-    normals = np.stack(
-        [np.bincount(corners, weights[:, i], len(vertices)) for i in range(3)], axis=1
+    normals: Floats = np.stack(
+        [np.bincount(corners, weights[:, i], len(vertices)).astype(np.float64) for i in range(3)],
+        axis=1,
     )
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
     fields = np.ones((len(vertices), 2))

@@ -1,4 +1,4 @@
-"""Plane curves: closed outlines for extrusions and sections, and smooth open curves for paths and profiles.
+"""Plane curves: closed outlines for extrusions and sections, open curves for paths.
 
 Outlines are (N, 2) float64, counter-clockwise, without a repeated last point.
 """
@@ -99,7 +99,7 @@ def lobed(radius: float, lobes: int, depth: float, n: int = 96, *, sharp: float 
 def blob(
     radius: float, amplitudes: Sequence[float], phases: Sequence[float], n: int = 72
 ) -> Floats:
-    """Circle whose radius is varied by the harmonics 2, 3, 4, … with the given relative amplitudes."""
+    """Circle with its radius varied by the harmonics 2, 3, 4, … of the given amplitudes."""
     t = np.arange(n) * (TAU / n)
     r = np.ones(n)
     for k, (amplitude, phase) in enumerate(zip(amplitudes, phases, strict=True), start=2):
@@ -154,7 +154,7 @@ def smooth(
 
 
 def thick(path: Floats, width: float | Floats, *, round_ends: bool = True) -> Floats:
-    """Outline of an open plane path (N, 2) drawn with the given full width (one, or one a point)."""
+    """Outline of an open plane path (N, 2) of the given full width (one, or one a point)."""
     w = np.broadcast_to(np.asarray(width, dtype=np.float64) * 0.5, (len(path),))[:, None]
     tangent = np.gradient(path, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12
@@ -181,4 +181,5 @@ def inset(points: Floats, amount: float) -> Floats:
     normal = np.stack([-edges[:, 1], edges[:, 0]], axis=1) / lengths
     both = normal + np.roll(normal, 1, axis=0)
     both /= np.maximum(np.sum(both * both, axis=1, keepdims=True) * 0.5, 0.35)
-    return points + both * amount
+    moved: Floats = points + both * amount
+    return moved

@@ -1,4 +1,4 @@
-"""Which designs a corpus holds: subclass, split, near-copies, styles and roles, all functions of its seed."""
+"""Which designs a corpus holds: subclass, split, near-copies, styles and roles, from its seed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _shares(seed: int) -> tuple[float, ...]:
 
 
 def plan(seed: int, index: int) -> Plan:
-    """Return design `index` of the corpus with this seed; a near-copy shares its original's split."""
+    """Return design `index` of a corpus; a near-copy shares its original's split."""
     draw = Draw(mix(seed, index, 31))
     copy = index % 2 == 1 and draw.chance("copy", NEAR_COPY_SHARE)
     original = index - 1 if copy else index
@@ -90,7 +90,7 @@ def sheets(
 
 
 def captions(item: Plan, design: designs.Design, view: int) -> tuple[str, str]:
-    """Return an English and a Chinese caption: a synonym and some of the features, varied by view."""
+    """Return an English and a Chinese caption: a synonym and some features, varied by view."""
     draw = Draw(mix(item.seed, item.index, view, 35))
     names = SUBCLASSES[item.subclass].names
     en, zh = draw.choice("name", names, [3.0, *[1.0] * (len(names) - 1)])

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .chance import Draw
+    from .forms import Say
     from .mesh import Model
-    from .parts import Say
 
     Builder = Callable[[Draw, Say], Model]
 
@@ -32,7 +32,7 @@ SUBCLASSES: dict[str, Subclass] = {}
 def subclass(
     name: str, locarno: str, *names: tuple[str, str], unseen: bool = False
 ) -> Callable[[Builder], Builder]:
-    """Register a builder; `unseen` subclasses are held out of training and validation as a whole."""
+    """Register a builder; `unseen` subclasses are held out of training as a whole."""
 
     def register(build: Builder) -> Builder:
         SUBCLASSES[name] = Subclass(name, locarno, names, build, unseen)

@@ -1,4 +1,4 @@
-"""A sheet: which figures it shows, how they are laid out and lettered, and its reduction to a square."""
+"""A sheet: its figures, their layout and lettering, and its reduction to a square."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sheet:
 
 
 def _views(draw: Draw, view: int) -> list[View]:
-    """Return the figures of sheet number `view`: the first is a perspective view, as in most patents."""
+    """Return the figures of sheet number `view`; sheet 0 starts with a perspective view."""
     kinds = (*_SIDES, "perspective", "detail")
     weights = (12, 9, 9, 9, 9, 7, 22, 3)
     kind = "perspective" if view == 0 else draw.choice("kind", kinds, weights)
@@ -63,7 +63,7 @@ def _views(draw: Draw, view: int) -> list[View]:
 
 
 def perspective(draw: Draw) -> View:
-    """Return a three-quarter view, mostly from above, with anything from no to strong perspective."""
+    """Return a three-quarter view, mostly from above, with no to strong perspective."""
     side = draw.choice("quarter", (-35.0, 35.0, 145.0, 215.0), (40, 35, 13, 12))
     below = draw.chance("below", 0.18)
     height = draw.uniform("height", 10.0, 50.0)

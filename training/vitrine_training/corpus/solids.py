@@ -6,6 +6,7 @@ All sizes are in model units; what is not said to stand on z = 0 is centred on t
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +46,7 @@ def _arc_length(points: Floats) -> Floats:
 
 
 def skin(rings: Floats, *, closed: bool = True, seams: bool = True) -> Model:
-    """Surface through rings (R, C, 3), split into patches at sharp corners of the rings and between them.
+    """Surface through rings (R, C, 3), split into patches at its sharp corners.
 
     closed: the last point of each ring joins the first. seams: draw the edges at corners.
     """
@@ -69,9 +70,9 @@ def skin(rings: Floats, *, closed: bool = True, seams: bool = True) -> Model:
     rows = _corners(profile, closed=False) if np.ptp(profile[:, 0]) > 1e-9 else [0, len(rings) - 1]
     group = new_group()
     parts = []
-    for r0, r1 in zip(rows[:-1], rows[1:], strict=True):
+    for r0, r1 in pairwise(rows):
         drop = abs(profile[r1, 0] - profile[r0, 0]) > 1.5 * abs(profile[r1, 1] - profile[r0, 1])
-        for c0, c1 in zip(columns[:-1], columns[1:], strict=True):
+        for c0, c1 in pairwise(columns):
             flat = c1 - c0 <= 2 and not drop
             bent = 2 if drop and c1 - c0 > 8 else 0 if flat or drop else 1
             parts.append(
@@ -81,7 +82,7 @@ def skin(rings: Floats, *, closed: bool = True, seams: bool = True) -> Model:
                     v[r0 : r1 + 1],
                     bent=bent,
                     group=None if seams else group,
-                )  # fmt: skip
+                )
             )
     return joined(parts)
 
@@ -101,7 +102,7 @@ def face(outline: Floats, z: float = 0.0, holes: Sequence[Floats] = ()) -> Model
 
 
 def _bridge(points: Floats, inner: Floats) -> int:
-    """Return the outline vertex that a hole's rightmost point can be joined to without crossing an edge."""
+    """Return the outline vertex that a hole's point `inner` sees, to join them."""
     order = np.argsort(np.sum((points - inner) ** 2, axis=1))
     a, b = points, np.roll(points, -1, axis=0)
     for i in order:
@@ -133,10 +134,8 @@ def extrude(
     else:
         small, stack = outline, [(outline, 0.0), (outline, height)]
     rings = np.stack([np.column_stack([o, np.full(len(o), z)]) for o, z in stack])
-    if bevel > 0:
-        sides = joined(skin(rings[i : i + 2]) for i in range(3))
-    else:
-        sides = skin(rings)
+    # a bevel's edges are drawn on both sides, however blunt
+    sides = joined(skin(rings[i : i + 2]) for i in range(len(rings) - 1))
     walls = joined(
         skin(np.stack([np.column_stack([h, np.full(len(h), z)]) for z in (0.0, height)]))
         for h in holes
@@ -155,7 +154,7 @@ def revolve(
     group = new_group()
     parts = []
     cuts = _corners(p, closed=False)
-    for i, j in zip(cuts[:-1], cuts[1:], strict=True):
+    for i, j in pairwise(cuts):
         part = p[i : j + 1]
         points = np.empty((len(part), segments + 1, 3))
         points[..., 0] = part[:, :1] * c
@@ -181,7 +180,7 @@ def loft(
     caps: bool = True,
     seams: bool = True,
 ) -> Model:
-    """Skin through outlines of equal length at heights z, optionally shifted by dx, dy: (outline, z[, dx, dy])."""
+    """Skin through outlines of equal length, each (outline, z) or (outline, z, dx, dy)."""
     rings = []
     for outline, z, *shift in sections:
         dx, dy = shift if shift else (0.0, 0.0)
@@ -192,10 +191,11 @@ def loft(
     body = skin(stack, seams=seams)
     if not caps:
         return body
-    ends = []
-    for ring in (stack[0], stack[-1]):
-        if np.ptp(ring[:, :2]) > 1e-6:
-            ends.append(face(ring[:, :2], float(ring[0, 2])))
+    ends = [
+        face(ring[:, :2], float(ring[0, 2]))
+        for ring in (stack[0], stack[-1])
+        if np.ptp(ring[:, :2]) > 1e-6
+    ]
     return joined([body, *ends])
 
 
@@ -208,7 +208,10 @@ def tube(
     caps: bool = True,
     sides: int = 14,
 ) -> Model:
-    """Sweep a section (unit outline, a circle by default) along a path (N, 3); radius is one, or one a point."""
+    """Sweep a section (unit outline, by default a circle) along a path (N, 3).
+
+    radius: one, or one a point.
+    """
     p = np.asarray(path, dtype=np.float64)
     ring = outlines.ellipse(1.0, 1.0, sides) if section is None else section
     n = len(p)
@@ -242,7 +245,7 @@ def tube(
         ends = [*spots, spots[0] + len(ring)]
         body = joined(
             grid(rings[:, a : b + 1], u[a : b + 1], v, bent=0 if b - a <= 2 else 1)
-            for a, b in zip(ends[:-1], ends[1:], strict=True)
+            for a, b in pairwise(ends)
         )
     if closed or not caps:
         return body
@@ -303,7 +306,7 @@ def torus(radius: float, thickness: float, *, sides: int = 14, segments: int = 4
 
 
 def ribbon(path: Sequence[Sequence[float]] | Floats, width: float, thickness: float) -> Model:
-    """Strap: a flat section swept along a path (N, 3), its width across the plane of the path's bend."""
+    """Strap along a path (N, 3), its width across the plane in which the path bends."""
     p = np.asarray(path, dtype=np.float64)
     tangent = np.gradient(p, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12

@@ -1,4 +1,4 @@
-"""A corpus on disk: shards of views with a table beside each, and the manifest that vouches for them."""
+"""A corpus on disk: shards of views, a table beside each, and a manifest with their hashes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class CorpusError(ValueError):
 class Corpus:
     """Views and their columns; row i of every column describes view i.
 
-    design (n,) int64, subclass (n,) int64 index into `subclass_names`, split "train" | "val" | "unseen",
-    role "gallery" | "query", kind (view kind), style, near_copy_of (n,) int64 design or -1,
-    caption_en and caption_zh: numpy arrays of str.
+    design, subclass (an index into `subclass_names`) and near_copy_of (a design, or -1) are (n,)
+    int64; split ("train", "val", "unseen"), role ("gallery", "query"), kind (of the first view),
+    style, caption_en and caption_zh are (n,) str.
     """
 
     shards: tuple[Gray, ...]
@@ -97,13 +97,8 @@ class Corpus:
 
 def sha256(path: Path) -> str:
     """Hash a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(file.read())
-        )
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

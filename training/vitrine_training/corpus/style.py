@@ -1,4 +1,4 @@
-"""Pens and reproductions: how one sheet is drawn, and what printing, scanning and storing did to it."""
+"""Pens and reproductions: how a sheet is drawn, and what printing and scanning did to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STYLES = {
 
 
 def pen_for(name: str, draw: Draw, pixels: int) -> Pen:
-    """Return the pen of one sheet in the named style; `pixels` is the sheet's long side before reduction."""
+    """Return the pen of one sheet; `pixels` is the sheet's long side before reduction."""
     unit = pixels / 672.0
     fine = draw.uniform("fine", 0.8, 1.4) * draw.choice("weight", (1.0, 1.3, 1.7), (6, 3, 1))
     heavy = draw.choice("heavy", (1.0, 1.5, 2.0), (5, 3, 1))

@@ -1,17 +1,17 @@
-"""Compositions that are no particular product: they keep an encoder from learning categories only."""
+"""Compositions that are no particular product, so that form counts and not only the category."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from .. import outlines, parts, solids
+from .. import forms, outlines, parts, solids
 from ..registry import subclass
 
 if TYPE_CHECKING:
     from ..chance import Draw
+    from ..forms import Say
     from ..mesh import Model
-    from ..parts import Say
 
 _SPOTS = ("top", "bottom", "left", "right", "front", "back")
 
@@ -35,19 +35,24 @@ def body(draw: Draw, say: Say, w: float, d: float, h: float) -> Model:
     if form == "prism":
         say("a prismatic body", "柱状主体")
         return solids.extrude(
-            parts.outline(p, 0.5 * w, 0.5 * d), h, bevel=p.uniform("bevel", 0, 0.1) * h
+            forms.outline(p, 0.5 * w, 0.5 * d), h, bevel=p.uniform("bevel", 0, 0.1) * h
         )
     if form == "turned":
         say("a turned body", "回转体主体")
-        return solids.revolve(parts.profile(p, 0.5 * w, h, pieces=6)).scaled(1, d / w, 1)
+        return solids.revolve(forms.profile(p, 0.5 * w, h, pieces=6)).scaled(1, d / w, 1)
     if form == "pod":
         say("a rounded body", "圆润主体")
-        return solids.ellipsoid(0.5 * w, 0.5 * d, 0.5 * h, power_xy=p.uniform("pxy", 1.7, 5),
-                                power_z=p.uniform("pz", 1.6, 5)).moved(0, 0, 0.5 * h)  # fmt: skip
+        return solids.ellipsoid(
+            0.5 * w,
+            0.5 * d,
+            0.5 * h,
+            power_xy=p.uniform("pxy", 1.7, 5),
+            power_z=p.uniform("pz", 1.6, 5),
+        ).moved(0, 0, 0.5 * h)
     if form == "slab":
         say("a flat body", "扁平主体")
         plate = solids.extrude(
-            parts.outline(p, 0.5 * w, 0.5 * h), 0.4 * d, bevel=p.uniform("bevel", 0, 0.12) * d
+            forms.outline(p, 0.5 * w, 0.5 * h), 0.4 * d, bevel=p.uniform("bevel", 0, 0.12) * d
         )
         return plate.turned("x", 90).moved(0, 0.2 * d, 0.5 * h)
     if form == "drum":
@@ -58,7 +63,7 @@ def body(draw: Draw, say: Say, w: float, d: float, h: float) -> Model:
             .moved(0, 0.5 * d, 0.5 * h)
         )
     say("a tapering body", "渐变主体")
-    low = parts.outline(p.part("low"), 0.5 * w, 0.5 * d)
+    low = forms.outline(p.part("low"), 0.5 * w, 0.5 * d)
     sections = []
     steps = 9
     bulge, top = p.uniform("bulge", -0.2, 0.35), p.uniform("top", 0.35, 1.0)
@@ -73,8 +78,23 @@ def body(draw: Draw, say: Say, w: float, d: float, h: float) -> Model:
 def attachment(draw: Draw, size: float) -> Model:
     """Return a part of about `size` to stick on a surface: it stands on z = 0 and points up."""
     form = draw.choice(
-        "form", ("knob", "handle", "tube", "box", "cone", "hook", "ring", "fins", "plate", "wheel", "nozzle", "antenna", "dome"),
-    )  # fmt: skip
+        "form",
+        (
+            "knob",
+            "handle",
+            "tube",
+            "box",
+            "cone",
+            "hook",
+            "ring",
+            "fins",
+            "plate",
+            "wheel",
+            "nozzle",
+            "antenna",
+            "dome",
+        ),
+    )
     if form == "knob":
         return parts.knob(draw, 0.4 * size, 0.4 * size)
     if form == "handle":
@@ -82,12 +102,15 @@ def attachment(draw: Draw, size: float) -> Model:
             draw, 1.4 * size, draw.uniform("reach", 0.4, 0.9) * size, 0.08 * size
         )
     if form == "tube":
-        path = [
-            [0, 0, 0],
-            [0, 0, 0.6 * size],
-            [draw.uniform("x", -0.8, 0.8) * size, 0, draw.uniform("z", 0.7, 1.6) * size],
-        ]
-        return solids.tube(outlines.smooth(path, 18), draw.uniform("r", 0.08, 0.25) * size)
+        path = outlines.smooth(
+            [
+                [0, 0, 0],
+                [0, 0, 0.6 * size],
+                [draw.uniform("x", -0.8, 0.8) * size, 0, draw.uniform("z", 0.7, 1.6) * size],
+            ],
+            18,
+        )
+        return solids.tube(path, draw.uniform("r", 0.08, 0.25) * size)
     if form == "box":
         return solids.box(
             size,
@@ -121,12 +144,12 @@ def attachment(draw: Draw, size: float) -> Model:
         )
     if form == "plate":
         return solids.extrude(
-            parts.outline(draw, 0.6 * size, 0.5 * size), 0.1 * size, bevel=0.02 * size
+            forms.outline(draw, 0.6 * size, 0.5 * size), 0.1 * size, bevel=0.02 * size
         )
     if form == "wheel":
         return parts.wheel(draw, 0.45 * size, 0.25 * size).moved(0, 0, 0.2 * size)
     if form == "nozzle":
-        return solids.revolve(parts.profile(draw, 0.35 * size, size, closed=True))
+        return solids.revolve(forms.profile(draw, 0.35 * size, size, closed=True))
     if form == "antenna":
         return solids.cylinder(0.05 * size, 1.6 * size, top=0.03 * size) + solids.ellipsoid(
             0.08 * size, 0.08 * size, 0.08 * size, n=14
@@ -159,7 +182,7 @@ def attach(model: Model, part: Model, spot: str, at: tuple[float, float]) -> Mod
 def _compose(draw: Draw, say: Say, low: int, high: int) -> Model:
     w, d, h = draw.uniform("w", 0.3, 1.5), draw.uniform("d", 0.3, 1.0), draw.uniform("h", 0.25, 1.6)
     model = body(draw, say, w, d, h)
-    model = model.dressed(parts.ornament(draw, max(w, h), say, probability=0.22))
+    model = model.dressed(forms.ornament(draw, max(w, h), say, probability=0.22))
     whole = model
     for i in range(draw.integer("attachments", low, high)):
         p = draw.part(f"attachment{i}")
@@ -167,7 +190,7 @@ def _compose(draw: Draw, say: Say, low: int, high: int) -> Model:
         size = p.uniform("size", 0.15, 0.7) * min(w, d, h)
         part = attachment(p, size)
         if p.chance("dressed", 0.15):
-            part = part.dressed(parts.ornament(p, size, None, probability=1.0))
+            part = part.dressed(forms.ornament(p, size, None, probability=1.0))
         at = (p.choice("a", (0.0, 0.0, -0.5, 0.5)), p.choice("b", (0.0, 0.0, -0.5, 0.5, 0.7)))
         placed = attach(model, part, spot, at)
         whole += (
@@ -229,7 +252,7 @@ def component(draw: Draw, say: Say) -> Model:
         s = p.uniform("s", 0.3, 0.9)
         other = body(
             p,
-            parts.Say(),
+            forms.Say(),
             s * p.uniform("w", 0.4, 1),
             s * p.uniform("d", 0.4, 1),
             s * p.uniform("h", 0.4, 1.2),

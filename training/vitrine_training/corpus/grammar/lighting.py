@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import outlines, parts, solids
+from .. import forms, outlines, parts, solids
 from ..registry import subclass
-from .containers import section
+from .vessels import section
 
 if TYPE_CHECKING:
     from ..chance import Draw
+    from ..forms import Say
     from ..mesh import Model
-    from ..parts import Say
 
 
 def shade(draw: Draw, radius: float, height: float, say: Say) -> Model:
@@ -22,7 +22,7 @@ def shade(draw: Draw, radius: float, height: float, say: Say) -> Model:
     form = p.choice(
         "form", ("cone", "drum", "dome", "globe", "free", "pleats", "panel"), (4, 3, 3, 3, 3, 2, 2)
     )
-    pattern = parts.ornament(p, 2 * radius, say, probability=0.35)
+    pattern = forms.ornament(p, 2 * radius, say, probability=0.35)
     if form == "cone":
         say("a conical shade", "锥形灯罩")
         return solids.revolve([[radius, 0], [radius * p.uniform("top", 0.2, 0.7), height]]).dressed(
@@ -52,12 +52,12 @@ def shade(draw: Draw, radius: float, height: float, say: Say) -> Model:
     if form == "panel":
         say("a flat panel head", "平板灯头")
         return solids.extrude(
-            parts.outline(p, radius, radius * p.uniform("ratio", 0.25, 1)),
+            forms.outline(p, radius, radius * p.uniform("ratio", 0.25, 1)),
             0.25 * height,
             bevel=0.03,
         )
     say("a shaped shade", "异形灯罩")
-    return solids.revolve(parts.profile(p, radius, height, pieces=5, closed=False)).dressed(pattern)
+    return solids.revolve(forms.profile(p, radius, height, pieces=5, closed=False)).dressed(pattern)
 
 
 @subclass(
@@ -95,12 +95,12 @@ def lamp(draw: Draw, say: Say) -> Model:
         model = solids.extrude(jaw, 0.12).turned("x", 90).moved(0.05, 0.06, -0.2)
     elif form == "turned":
         say("a turned base", "车削底座")
-        model = solids.revolve(parts.profile(draw.part("base"), base_r, 0.5 * h, pieces=6))
+        model = solids.revolve(forms.profile(draw.part("base"), base_r, 0.5 * h, pieces=6))
     elif form == "body":
         model = solids.loft([(section(draw) * base_r, 0), (section(draw) * base_r * 0.8, 0.35 * h)])
-        model = model.dressed(parts.ornament(draw, base_r * 2, say, probability=0.5))
+        model = model.dressed(forms.ornament(draw, base_r * 2, say, probability=0.5))
     else:
-        model = solids.extrude(parts.outline(draw.part("foot"), base_r, base_r), 0.08, bevel=0.02)
+        model = solids.extrude(forms.outline(draw.part("foot"), base_r, base_r), 0.08, bevel=0.02)
     stem = draw.choice("stem", ("straight", "arm", "arc", "gooseneck"), (5, 3, 3, 2))
     x = 0.0
     r = draw.uniform("stem_r", 0.015, 0.04)
@@ -166,7 +166,7 @@ def pendant(draw: Draw, say: Say) -> Model:
     )
     one = solids.tube(arm, 0.02) + head.moved(reach, 0, 0.1 if draw.chance("up", 0.5) else -size)
     return (
-        model + one.ring(heads) + solids.revolve(parts.profile(draw, 0.12, 0.4)).moved(0, 0, -0.1)
+        model + one.ring(heads) + solids.revolve(forms.profile(draw, 0.12, 0.4)).moved(0, 0, -0.1)
     )
 
 
@@ -178,19 +178,27 @@ def torch(draw: Draw, say: Say) -> Model:
     if draw.chance("lantern", 0.4):
         say("a carrying handle", "提手")
         r, h = draw.uniform("r", 0.3, 0.5), draw.uniform("h", 0.6, 1.2)
-        body = solids.revolve(parts.profile(draw.part("low"), r, 0.35 * h))
+        body = solids.revolve(forms.profile(draw.part("low"), r, 0.35 * h))
         body += solids.loft(
             [(section(draw) * r * 0.85, 0.3 * h), (section(draw) * r * 0.75, 0.8 * h)]
         )
         cage = solids.tube([[r * 0.9, 0, 0.3 * h], [r * 0.85, 0, 0.85 * h]], 0.02).ring(
             draw.integer("bars", 3, 8)
         )
-        lid = solids.revolve(parts.profile(draw.part("lid"), r, 0.25 * h)).moved(0, 0, 0.8 * h)
+        lid = solids.revolve(forms.profile(draw.part("lid"), r, 0.25 * h)).moved(0, 0, 0.8 * h)
         return body + cage + lid + parts.loop_handle(draw, 1.5 * r, 0.5, 0.025).moved(0, 0, h)
     length, r = draw.uniform("length", 1.0, 2.2), draw.uniform("radius", 0.1, 0.2)
     model = parts.grip(draw, length, r, say)
-    head = solids.revolve([[r, 0], [r * draw.uniform("head", 1.2, 2.2), 0.3], [r * draw.uniform("head", 1.2, 2.2), 0.5],
-                           [r * 1.1, 0.5], [0.5 * r, 0.4], [0, 0.4]])  # fmt: skip
+    head = solids.revolve(
+        [
+            [r, 0],
+            [r * draw.uniform("head", 1.2, 2.2), 0.3],
+            [r * draw.uniform("head", 1.2, 2.2), 0.5],
+            [r * 1.1, 0.5],
+            [0.5 * r, 0.4],
+            [0, 0.4],
+        ]
+    )
     model += head.moved(0, 0, length)
     model += parts.knob(draw, 0.4 * r, 0.1).turned("x", 90).moved(0, -0.9 * r, 0.7 * length)
     if draw.chance("lanyard", 0.3):
@@ -227,4 +235,4 @@ def bulb(draw: Draw, say: Say) -> Model:
     }[form]
     curve[-1] = 0.0
     glass = solids.revolve(np.column_stack([np.maximum(curve, 0.0), h * t]), seams=False)
-    return model + glass.dressed(parts.ornament(draw, r, say, probability=0.2))
+    return model + glass.dressed(forms.ornament(draw, r, say, probability=0.2))
