@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from vitrine_server.manifest import Preprocessing
@@ -329,7 +330,8 @@ class DesignViT(nn.Module):
         state = {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
         if half:
             state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-        save_file({k: v.contiguous() for k, v in state.items()}, folder / WEIGHTS_FILE)
+        state = {name: tensor.contiguous() for name, tensor in state.items()}
+        (folder / WEIGHTS_FILE).write_bytes(serialise(state))
         document = {
             "family": FAMILY,
             "trained": self.trained,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from vitrine_training.tokens import PADDING, tokenise
@@ -50,7 +51,8 @@ class TextTower(nn.Module):
     def save(self, folder: Path, *, half: bool = False) -> None:
         """Write text.json and text.safetensors (as FP16 if `half`) beside the image encoder."""
         state = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        save_file({k: v.half() for k, v in state.items()} if half else state, folder / WEIGHTS_FILE)
+        state = {name: tensor.half() for name, tensor in state.items()} if half else state
+        (folder / WEIGHTS_FILE).write_bytes(serialise(state))
         shape = {"buckets": self.buckets, "dim": self.dim, "embedding": self.embedding}
         (folder / CONFIG_FILE).write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
 
