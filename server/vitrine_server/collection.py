@@ -118,8 +118,12 @@ class Collection:
         self.name = folder.name
         self._serving = serving
         self._store = Store(folder / FILE_NAME)
-        self.settings = CollectionSettings.model_validate_json(self._store.meta("settings"))
-        self.encoder = EncoderIdentity(**orjson.loads(self._store.meta("encoder")))
+        try:
+            self.settings = CollectionSettings.model_validate_json(self._store.meta("settings"))
+            self.encoder = EncoderIdentity(**orjson.loads(self._store.meta("encoder")))
+        except (ValueError, TypeError) as error:
+            self._store.close()
+            raise DamagedStore(f"{self._store.path}: its settings are damaged.") from error
         self._known_fields: set[str] = set()
         self._failure: str | None = None
         self._snapshots = folder / snapshot.FOLDER
@@ -294,7 +298,15 @@ class Collection:
         index = LiveIndex(Generation.empty(self.settings, self.encoder.dimension))
         self._replay(index, after=0)
         index.publish(self._store.sequence)
+        if self._contents(index.state) != self._store.fingerprint():
+            raise DamagedStore(f"{self._store.path} has lost records.")
         return index
+
+    @staticmethod
+    def _contents(state: State) -> tuple[int, int]:
+        """Number of alive rows and sum of their labels, as `Store.fingerprint` has them."""
+        labels = state.labels[state.alive.mask()]
+        return len(labels), int(labels.sum())
 
     def _from_snapshot(self, folder: Path) -> LiveIndex:
         """Raises Damaged, ValueError or KeyError for one that does not belong to this store."""
@@ -317,9 +329,7 @@ class Collection:
         index = LiveIndex(generation)
         self._replay(index, after=manifest.sequence)
         index.publish(self._store.sequence, self._store.removals(manifest.sequence))
-        state = index.state
-        labels = state.labels[state.alive.mask()]
-        if (len(labels), int(labels.sum())) != self._store.fingerprint():
+        if self._contents(index.state) != self._store.fingerprint():
             raise ValueError(f"{folder} with what came after it is not what the store holds")
         return index
 

@@ -14,7 +14,7 @@ import time
 import zlib
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
     from vitrine_server.records import Metadata
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "store.db"
 
 _PAGE_BYTES = 8192
 _MAX_VARIABLES = 500
 
+_ROW = "label, id, metadata, created, updated, items.crc"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE items (
@@ -45,12 +46,13 @@ CREATE TABLE items (
     metadata BLOB NOT NULL,         -- JSON
     created INTEGER NOT NULL,       -- microseconds since 1970 UTC
     updated INTEGER NOT NULL,
-    image_sha256 TEXT
+    image_sha256 TEXT,
+    crc INTEGER NOT NULL            -- see row_crc: SQLite has no checksums of its own
 );
 CREATE TABLE vectors (
     label INTEGER PRIMARY KEY,
     vector BLOB NOT NULL,           -- float32, little-endian, as compared (length 1 for cosine)
-    crc INTEGER NOT NULL            -- CRC-32 of the blob: SQLite has no checksums of its own
+    crc INTEGER NOT NULL            -- CRC-32 of the blob
 );
 CREATE TABLE thumbnails (label INTEGER PRIMARY KEY, image BLOB NOT NULL);
 CREATE TABLE removed (              -- which label a delete or update took away, for replay
@@ -103,6 +105,26 @@ class Written:
     removed: Row | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    """Kept in the table meta with every transaction. count and label_sum are of the items."""
+
+    sequence: int
+    count: int
+    label_sum: int
+
+    def after(self, sequence: int, *, added: int = 0, removed: int = 0) -> _Counters:
+        """With one label added, or one removed."""
+        count = self.count + (added > 0) - (removed > 0)
+        return _Counters(sequence, count, self.label_sum + added - removed)
+
+
+def row_crc(label: int, item_id: str, metadata: bytes, created: int, updated: int) -> int:
+    """Checksum of an item's row, without its vector."""
+    head = f"{label} {created} {updated} {item_id}".encode()
+    return zlib.crc32(metadata, zlib.crc32(head))
+
+
 class DamagedStore(Exception):
     """The file cannot be trusted; the message is one sentence that says what was found."""
 
@@ -119,11 +141,13 @@ class Store:
         if torn is not None:
             raise DamagedStore(torn)
         try:
+            # this replays the log; what was committed before is on disk from here on
             self._writer = _connect(path)
             self._check_schema()
-            # opening replays the log; what was committed before is on disk from here on
-            self._sequence = self._committed = int(self.meta("sequence"))
-        except sqlite3.Error as error:
+            self._counters = self._committed = self._read_counters()
+            if self.fingerprint() != (self._counters.count, self._counters.label_sum):
+                raise DamagedStore(f"{path} does not hold the items that it has counted.")
+        except (sqlite3.Error, ValueError) as error:
             raise DamagedStore(f"{path} cannot be opened: {error}.") from error
 
     @classmethod
@@ -139,6 +163,8 @@ class Store:
                 ("sequence", "0"),
                 ("identity", secrets.token_hex(16)),
                 ("removals_since", "0"),
+                ("count", "0"),
+                ("label_sum", "0"),
             ]
             connection.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
@@ -151,7 +177,7 @@ class Store:
     @property
     def sequence(self) -> int:
         """Number of the last write that was executed."""
-        return self._sequence
+        return self._counters.sequence
 
     def meta(self, key: str) -> str:
         row = self._writer.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -166,7 +192,6 @@ class Store:
 
         Raises StorageFailed when the disk refuses; the transaction is then rolled back.
         """
-        self._committed = self._sequence
         now = time.time_ns() // 1000
         try:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -174,8 +199,9 @@ class Store:
                 self._put(write, now) if isinstance(write, Put) else self._delete(write.id)
                 for write in writes
             ]
-            self._writer.execute(
-                "UPDATE meta SET value = ? WHERE key = 'sequence'", (str(self._sequence),)
+            self._writer.executemany(
+                "UPDATE meta SET value = ? WHERE key = ?",
+                [(str(value), key) for key, value in asdict(self._counters).items()],
             )
         except BaseException as error:
             self.rollback()
@@ -193,26 +219,29 @@ class Store:
         except sqlite3.Error as error:
             self.rollback()
             raise _storage_failed(error) from error
+        self._committed = self._counters
 
     def rollback(self) -> None:
-        self._sequence = self._committed
+        self._counters = self._committed
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
 
     def _put(self, put: Put, now: int) -> Written:
         removed = self._remove(put.id)
-        self._sequence += 1
-        label = self._sequence
+        label = self._counters.sequence + 1
+        self._counters = self._counters.after(label, added=label)
+        created = now if removed is None else removed.created
         vector = put.vector.astype("<f4", copy=False).tobytes()
         self._writer.execute(
-            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 label,
                 put.id,
                 put.metadata,
-                now if removed is None else removed.created,
+                created,
                 now,
                 put.image_sha256,
+                row_crc(label, put.id, put.metadata, created, now),
             ),
         )
         self._writer.execute(
@@ -227,21 +256,24 @@ class Store:
     def _delete(self, item_id: str) -> Written:
         removed = self._remove(item_id)
         if removed is not None:
-            self._sequence += 1
+            self._counters = self._counters.after(self._counters.sequence + 1)
             self._log_removal(removed)
         return Written(None, removed)
 
     def _remove(self, item_id: str) -> Row | None:
-        found = self._writer.execute(f"{_SELECT_ROW} WHERE id = ?", (item_id,)).fetchone()
+        found = self._writer.execute(
+            f"SELECT {_ROW} FROM items WHERE id = ?", (item_id,)
+        ).fetchone()
         if found is None:
             return None
-        row = Row(*found)
+        row = self._row(found)
+        self._counters = self._counters.after(self._counters.sequence, removed=row.label)
         for table in ("items", "vectors", "thumbnails"):
             self._writer.execute(f"DELETE FROM {table} WHERE label = ?", (row.label,))
         return row
 
     def _log_removal(self, removed: Row) -> None:
-        self._writer.execute("INSERT INTO removed VALUES (?, ?)", (self._sequence, removed.label))
+        self._writer.execute("INSERT INTO removed VALUES (?, ?)", (self.sequence, removed.label))
 
     def forget_removals(self, until: int) -> None:
         """Drop the log of removals up to a sequence number that no snapshot needs. One transaction.
@@ -263,8 +295,8 @@ class Store:
 
     def find(self, item_id: str) -> Row | None:
         with self._reader() as reader:
-            found = reader.execute(f"{_SELECT_ROW} WHERE id = ?", (item_id,)).fetchone()
-        return None if found is None else Row(*found)
+            found = reader.execute(f"SELECT {_ROW} FROM items WHERE id = ?", (item_id,)).fetchone()
+        return None if found is None else self._row(found)
 
     def vector(self, item_id: str) -> NDArray[np.float32] | None:
         """The item's vector (D,) float32; None when there is no such item."""
@@ -291,21 +323,33 @@ class Store:
             for start in range(0, len(labels), _MAX_VARIABLES):
                 part = labels[start : start + _MAX_VARIABLES]
                 marks = ",".join("?" * len(part))
-                for values in reader.execute(f"{_SELECT_ROW} WHERE label IN ({marks})", part):
-                    found[values[0]] = Row(*values)
+                for values in reader.execute(
+                    f"SELECT {_ROW} FROM items WHERE label IN ({marks})", part
+                ):
+                    found[values[0]] = self._row(values)
         return found
+
+    def _row(self, values: tuple[int, str, bytes, int, int, int]) -> Row:
+        """Raises DamagedStore; a damaged file can hold any type in any column."""
+        try:
+            good = row_crc(*values[:5]) == values[5]
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise DamagedStore(f"{self.path}: the record of write {values[0]} is damaged.")
+        return Row(*values[:5])
 
     def contents(self, after: int = 0) -> Iterator[tuple[int, bytes, NDArray[np.float32]]]:
         """(label, metadata JSON, vector) of the items written after a sequence number, by rising
         label. Raises DamagedStore.
         """
         with self._reader() as reader:
-            for label, metadata, vector, crc in reader.execute(
-                "SELECT label, metadata, vector, crc FROM items LEFT JOIN vectors USING (label)"
+            for *row, vector, crc in reader.execute(
+                f"SELECT {_ROW}, vector, vectors.crc FROM items LEFT JOIN vectors USING (label)"
                 " WHERE label > ? ORDER BY label",
                 (after,),
             ):
-                yield label, metadata, self._checked(label, vector, crc)
+                yield row[0], self._row(row).metadata_json, self._checked(row[0], vector, crc)
 
     def removals(self, after: int) -> list[int]:
         """Labels up to a sequence number that were removed after it.
@@ -334,8 +378,8 @@ class Store:
         with self._reader() as reader:
             yield from reader.execute("SELECT label, metadata FROM items ORDER BY label")
 
-    def _checked(self, label: int, vector: bytes | None, crc: int | None) -> NDArray[np.float32]:
-        if vector is None or zlib.crc32(vector) != crc:
+    def _checked(self, label: int, vector: object, crc: object) -> NDArray[np.float32]:
+        if not isinstance(vector, bytes) or zlib.crc32(vector) != crc:
             raise DamagedStore(f"{self.path}: the vector of write {label} is damaged.")
         return np.frombuffer(vector, "<f4")
 
@@ -367,6 +411,10 @@ class Store:
         while self._readers:
             self._readers.pop().close()
 
+    def _read_counters(self) -> _Counters:
+        keys = _Counters.__dataclass_fields__
+        return _Counters(**{key: int(self.meta(key)) for key in keys})
+
     def _check_schema(self) -> None:
         """Bring an older store up to date, in one transaction; refuse a newer one."""
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
@@ -390,10 +438,18 @@ def _add_identity(connection: sqlite3.Connection) -> None:
     )
 
 
-# from schema version 1 to 2, from 2 to 3, …
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_add_identity,)
+def _add_checks(connection: sqlite3.Connection) -> None:
+    connection.create_function("row_crc", 5, row_crc, deterministic=True)
+    connection.execute("ALTER TABLE items ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
+    connection.execute("UPDATE items SET crc = row_crc(label, id, metadata, created, updated)")
+    connection.execute(
+        "INSERT INTO meta SELECT 'count', count(*) FROM items"
+        " UNION SELECT 'label_sum', coalesce(sum(label), 0) FROM items"
+    )
 
-_SELECT_ROW = "SELECT label, id, metadata, created, updated FROM items"
+
+# from schema version 1 to 2, from 2 to 3, …
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_add_identity, _add_checks)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -25,8 +25,8 @@ from disk_trace import Disk, Operation, compiled_shim, read_trace
 from vitrine_server.catalogue import Catalogue
 from vitrine_server.collection import SearchQuery
 
-# `make faults` asks for every crash point; otherwise this many are drawn
-POINTS = int(os.environ.get("VITRINE_FAULT_POINTS", "40"))
+# `make faults` sets this for every crash point; otherwise some are drawn
+POINTS = 1_000_000 if os.environ.get("VITRINE_FAULTS") == "full" else 40
 HERE = Path(__file__).parent
 
 
