@@ -76,20 +76,24 @@ def perspective(draw: Draw) -> View:
 
 def compose(
     packed: Packed, seed: int, *, view: int, size: int, style: str | None = None,
-    avoid: Collection[str] = (),
+    avoid: Collection[str] = (), calm: bool = False,
 ) -> Sheet:  # fmt: skip
     """Draw sheet number `view` of a design as a (size, size) square.
 
     style: a name of `STYLES`, drawn for this sheet when None; `avoid` are styles it must not get.
+    calm: nearly always one upright figure, from which a short training learns more.
     """
     draw = Draw(mix(seed, view, 77))
     names = [name for name in STYLES if name not in avoid]
     style = style or draw.choice("style", names, [STYLES[name] for name in names])
     pixels = int(size * (2.6 if size <= 320 else 2))
     views = _views(draw, view)
+    if calm and not draw.chance("several", 0.12):
+        views = views[:1]
     boxes = [extent(packed, v) for v in views]
     figures = _draw_figures(packed, views, boxes, draw, style, pixels)
-    sheet = _turn(figures, draw)
+    upright = calm and not draw.chance("mayturn", 0.12)
+    sheet = figures if upright else _turn(figures, draw)
     return Sheet(_reduce(sheet, size, draw), views[0].kind, style, len(views))
 
 

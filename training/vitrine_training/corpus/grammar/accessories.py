@@ -63,9 +63,7 @@ def glasses(draw: Draw, say: Say) -> Model:
     model = (eye + temple).both("x") + bridge
     if draw.chance("shield", 0.15):
         say("a wrap-around shield", "一体镜片")
-        model += parts.bend(
-            solids.extrude(outlines.superellipse(x, b * 1.1, 3), 0.03).turned("x", 90), 0.0, 1.0
-        )
+        model += solids.extrude(outlines.superellipse(x, b * 1.1, 3), 0.03).turned("x", 90)
     if draw.chance("wrapped", 0.3):
         curve = draw.uniform("curve", 0.1, 0.5)
         model = model.mapped(
