@@ -126,6 +126,7 @@ class Collection:
             raise DamagedStore(f"{self._store.path}: its settings are damaged.") from error
         self._known_fields: set[str] = set()
         self._failure: str | None = None
+        self._closing = False
         self._snapshots = folder / snapshot.FOLDER
         try:
             self._index = self._load()
@@ -134,7 +135,6 @@ class Collection:
             raise
         self._jobs: deque[_Job[object]] = deque()
         self._waiting_writes = 0
-        self._closing = False
         self._wake = threading.Condition()
         self._maintenance = Maintenance(
             self._snapshots,
@@ -294,13 +294,24 @@ class Collection:
                 rows=index.state.count,
                 seconds=round(time.perf_counter() - started, 2),
             )
+            threading.Thread(target=self._scrub, name=f"scrub-{self.name}", daemon=True).start()
             return index
+        self._store.check()
         index = LiveIndex(Generation.empty(self.settings, self.encoder.dimension))
         self._replay(index, after=0)
         index.publish(self._store.sequence)
         if self._contents(index.state) != self._store.fingerprint():
             raise DamagedStore(f"{self._store.path} has lost records.")
         return index
+
+    def _scrub(self) -> None:
+        """Check the records beside the first searches: before them it would delay a large start."""
+        try:
+            self._store.check()
+        except DamagedStore as error:
+            if not self._closing:
+                _log.error("store damaged", collection=self.name, error=str(error))
+                self._failure = f"The files of collection {self.name!r} are damaged."
 
     @staticmethod
     def _contents(state: State) -> tuple[int, int]:
