@@ -1,7 +1,8 @@
 """Designs of no class: random solids put together with symmetry, in a corpus's format.
 
 `python -m vitrine_training.freeforms OUT --designs 4000`. Beside the corpus of nameable things they
-add shapes that no grammar foresaw; they have no captions and belong to no class.
+add shapes that no grammar foresaw; they have no captions and belong to no class. With `--calm` two
+designs of three are nameable things all the same, and sheets vary less: what to train on first.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.progress import track
 
-from vitrine_training.corpus import outlines, solids
+from vitrine_training.corpus import designs, outlines, solids
 from vitrine_training.corpus.chance import Draw, mix
 from vitrine_training.corpus.mesh import Model, Pattern, joined, pack
 from vitrine_training.corpus.sheet import compose
 from vitrine_training.corpus.store import MANIFEST, sha256
+from vitrine_training.corpus.style import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    from vitrine_training.corpus.sheet import Sheet
 
     Floats = NDArray[np.float64]
 
@@ -244,20 +248,32 @@ def design(seed: int) -> Model:
     return model
 
 
-def generate(out: Path, *, designs: int, views: int, size: int, seed: int) -> None:
-    """Write a corpus of free forms into `out`, all of the split "train"."""
+def sheets(seed: int, *, views: int, size: int, free: bool, calm: bool) -> list[Sheet]:
+    """The sheets of one design: a free form or a thing of the corpus's grammar."""
+    draw = Draw(seed)
+    packed = pack(design(seed)) if free else designs.build(seed, designs.subclass_of(seed)).model
+    style = None
+    if calm and draw.chance("samestyle", 0.6):
+        style = draw.choice("ownstyle", tuple(STYLES), tuple(STYLES.values()))
+    return [
+        compose(packed, seed, view=view, size=size, style=style, calm=calm) for view in range(views)
+    ]
+
+
+def generate(
+    out: Path, *, count: int, views: int, size: int, seed: int, calm: bool = False
+) -> None:
+    """Write a corpus of `count` designs into `out`, all of the split "train"."""
     out.mkdir(parents=True, exist_ok=True)
     shards = []
-    for number, first in enumerate(range(0, designs, _SHARD_DESIGNS)):
-        last = min(designs, first + _SHARD_DESIGNS)
-        sheets = np.empty(((last - first) * views, size, size), np.uint8)
+    for number, first in enumerate(range(0, count, _SHARD_DESIGNS)):
+        last = min(count, first + _SHARD_DESIGNS)
+        pixels = np.empty(((last - first) * views, size, size), np.uint8)
         lines: list[str] = []
         for index in track(range(first, last), f"free forms {first}-{last}"):
-            form = mix(seed, index)
-            packed = pack(design(form))
-            for view in range(views):
-                sheet = compose(packed, form, view=view, size=size)
-                sheets[len(lines)] = sheet.pixels
+            free = not calm or index % 3 == 0
+            for sheet in sheets(mix(seed, index), views=views, size=size, free=free, calm=calm):
+                pixels[len(lines)] = sheet.pixels
                 row = {
                     "design": index,
                     "subclass": index // _GROUP,
@@ -271,19 +287,19 @@ def generate(out: Path, *, designs: int, views: int, size: int, seed: int) -> No
                     "caption_zh": "",
                 }
                 lines.append(json.dumps(row) + "\n")
-        pixels, table = out / f"views-{number:05d}.npy", out / f"views-{number:05d}.jsonl"
-        np.save(pixels, sheets)
+        array, table = out / f"views-{number:05d}.npy", out / f"views-{number:05d}.jsonl"
+        np.save(array, pixels)
         table.write_text("".join(lines))
         shards.append(
             {
-                "views": pixels.name,
-                "sha256": sha256(pixels),
+                "views": array.name,
+                "sha256": sha256(array),
                 "table": table.name,
                 "table_sha256": sha256(table),
             }
         )
-    names = [f"free forms {group}" for group in range(-(-designs // _GROUP))]
-    manifest = {"seed": seed, "size": size, "subclass_names": names, "shards": shards}
+    names = [f"free forms {group}" for group in range(-(-count // _GROUP))]
+    manifest = {"seed": seed, "size": size, "calm": calm, "subclass_names": names, "shards": shards}
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
@@ -295,13 +311,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=int, default=6)
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--seed", type=int, default=4242)
+    parser.add_argument("--calm", action="store_true", help="upright single figures, fewer styles")
     options = parser.parse_args(arguments)
     generate(
         options.out,
-        designs=options.designs,
+        count=options.designs,
         views=options.views,
         size=options.size,
         seed=options.seed,
+        calm=options.calm,
     )
 
 
