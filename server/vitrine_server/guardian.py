@@ -60,11 +60,16 @@ def end_stale_runs() -> None:
 def end_run(run: str) -> None:
     """End what is left of a run: processes, shared memory, and last its lock."""
     kill_run(run)
+    remove_regions(run)
+    with suppress(OSError):
+        _lock_path(run).unlink()
+
+
+def remove_regions(run: str) -> None:
+    """Remove a run's shared memory; whoever has it mapped keeps it."""
     for region in SHARED_MEMORY.glob(f"{region_prefix(run)}*"):
         with suppress(OSError):
             region.unlink()
-    with suppress(OSError):
-        _lock_path(run).unlink()
 
 
 def kill_run(run: str) -> None:

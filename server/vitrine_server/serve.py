@@ -17,8 +17,8 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+from vitrine_server import guardian, triton_process
 from vitrine_server import manifest as manifests
-from vitrine_server import triton_process
 from vitrine_server.config import ConfigError, load_settings
 from vitrine_server.health import SidecarHealth, TritonHealth
 from vitrine_server.supervisor import Part, StartFailed, Supervisor, guarded
@@ -52,8 +52,8 @@ def main() -> int:
         settings = load_settings()
         manifest = manifests.load(settings.encoder_folder)
         installation = triton_process.find(settings.triton_env)
-        _check_addresses(settings)
         with guarded() as run:
+            _check_addresses(settings)
             parts = [
                 _sidecar(settings),
                 _triton(settings, installation, run=run, verbose=verbose),
@@ -93,6 +93,7 @@ def _triton(
             metrics_port=settings.triton_metrics_port,
         ),
         relay=relay if verbose else _without(triton_process.NOISE, relay),
+        clean_up=lambda: guardian.remove_regions(run),
         stop_limit_s=_TRITON_STOP_S,
     )
 
@@ -105,6 +106,7 @@ def _sidecar(settings: Settings) -> Part:
         health=SidecarHealth(host=_reachable(settings.host), port=settings.http_port),
         # Its lines are JSON already where the settings ask for that.
         relay=_print_line if settings.log_format == "json" else _relay("server", as_json=False),
+        clean_up=lambda: None,
         stop_limit_s=settings.request_timeout_s + 5,
     )
 
@@ -188,8 +190,8 @@ def _without(noise: tuple[str, ...], relay: Callable[[str], None]) -> Callable[[
 
 
 def _print_line(line: str) -> None:
-    # One write a line: the processes' lines never mix. A closed terminal must not stop the service.
-    with suppress(BrokenPipeError):
+    # A terminal that was closed must not stop the service.
+    with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 

@@ -50,13 +50,18 @@ class Health(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process of the service. `relay` receives its lines; `stop_limit_s` is its grace."""
+    """One process of the service.
+
+    relay: receives the lines that it prints. clean_up: removes what it may leave when it is killed.
+    stop_limit_s: from SIGTERM to SIGKILL.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     health: Health
     relay: Callable[[str], None]
+    clean_up: Callable[[], None]
     stop_limit_s: float
 
 
@@ -141,6 +146,7 @@ class _Process:
         # The pipe ends with its last holder; a process that left the group may hold it for longer.
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._reader, 1)
+        self.part.clean_up()
 
     async def _relay_lines(self) -> None:
         assert self._process.stdout is not None  # asked for in `start`
@@ -199,18 +205,24 @@ class Supervisor:
     @staticmethod
     async def _first(stopping: asyncio.Task[bool], *work: Coroutine[None, None, None]) -> bool:
         """Do the work until it is done (True) or a stop is asked for (False)."""
-        working = asyncio.gather(*work)
-        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-            return True
-        working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
-        return False
+        tasks = [asyncio.create_task(each) for each in work]
+        working = asyncio.gather(*tasks)
+        try:
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+                return True
+            return False
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start(self, part: Part) -> _Process:
-        process = await _Process.start(part, self._run)
+        try:
+            process = await _Process.start(part, self._run)
+        except OSError as error:
+            raise StartFailed(f"{part.name} cannot be started: {error}.") from None
         self._processes[part.name] = process
         return process
 
@@ -234,10 +246,9 @@ class Supervisor:
         backoff_s = _FIRST_BACKOFF_S
         while True:
             process = self._processes[part.name]
-            reason = await process.fault()
+            problem: str | None = await process.fault()
             if time.monotonic() - process.started > _STEADY_S:
                 backoff_s = _FIRST_BACKOFF_S
-            problem: str | None = reason
             while problem is not None:
                 self._say(f"{part.name} {problem}; starting it again in {backoff_s:.1f} s")
                 await process.end(0)

@@ -270,13 +270,14 @@ def test_a_second_signal_forces(published: Path, new_server: NewServer) -> None:
 def test_a_killed_part_comes_back(victim: str, published: Path, new_server: NewServer) -> None:
     server = new_server(published)
     server.start()
-    process = server.child(victim)
+    process, regions = server.child(victim), server.regions()
     process.kill()
     eventually(
         lambda: "is ready again" in server.output, limit_s=RECOVERY_LIMIT_S, what="a restart"
     )
     eventually(lambda: server.ready, limit_s=RECOVERY_LIMIT_S, what="ready after a restart")
     assert server.child(victim).pid != process.pid
+    assert len(server.regions()) == len(regions)
     assert httpx.get(f"{server.triton_url}/v2/models/image_encoder/ready").status_code == 200
     assert server.stop() == 0
 
