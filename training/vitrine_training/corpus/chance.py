@@ -8,6 +8,8 @@ otherwise: that is how near-copies are made, and it keeps drawings stable while 
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ def mix(*values: int) -> int:
 class Draw:
     """Named draws in [0, 1) from one seed, with overrides for chosen names.
 
-    `names` records what was asked for, as name → number of options (0 for a continuous draw), so
-    that an edit knows what it can change.
+    `names` records what was asked for: name → the values in (0, 1) where one option ends and the
+    next begins (none for a continuous draw), so that an edit knows what it can change.
     """
 
     def __init__(
@@ -40,21 +42,21 @@ class Draw:
         overrides: Mapping[str, float] | None = None,
         *,
         prefix: str = "",
-        names: dict[str, int] | None = None,
+        names: dict[str, tuple[float, ...]] | None = None,
     ) -> None:
         self.seed = seed
         self.prefix = prefix
         self.overrides = dict(overrides or {})
-        self.names: dict[str, int] = {} if names is None else names
+        self.names: dict[str, tuple[float, ...]] = {} if names is None else names
 
     def part(self, name: str) -> Draw:
         """Return a view of the same draws whose names start with `name.`."""
         return Draw(self.seed, self.overrides, prefix=f"{self.prefix}{name}.", names=self.names)
 
-    def unit(self, name: str, options: int = 0) -> float:
+    def unit(self, name: str, cuts: tuple[float, ...] = ()) -> float:
         """Return the value of `name` in [0, 1)."""
         key = self.prefix + name
-        self.names[key] = options
+        self.names[key] = cuts
         if key in self.overrides:
             return self.overrides[key]
         return (mix(self.seed, zlib.crc32(key.encode())) >> 11) / float(1 << 53)
@@ -65,20 +67,27 @@ class Draw:
 
     def integer(self, name: str, low: int, high: int) -> int:
         """Return an int in [low, high], both included."""
-        return low + int(self.unit(name, high - low + 1) * (high - low + 1))
+        count = high - low + 1
+        return low + int(self.unit(name, _even_cuts(count)) * count)
 
     def chance(self, name: str, probability: float) -> bool:
         """Return True with the given probability."""
-        return self.unit(name, 2) < probability
+        return self.unit(name, (probability,)) < probability
 
     def choice(self, name: str, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
         """Return one of `options`, all equally likely unless `weights` are given."""
-        value = self.unit(name, len(options))
         if weights is None:
-            return options[int(value * len(options))]
-        value *= sum(weights)
+            return options[int(self.unit(name, _even_cuts(len(options))) * len(options))]
+        total = sum(weights)
+        cuts = tuple(edge / total for edge in accumulate(weights[:-1]))
+        value = self.unit(name, cuts) * total
         for option, weight in zip(options, weights, strict=True):
             value -= weight
             if value < 0:
                 return option
         return options[-1]
+
+
+@lru_cache(maxsize=64)
+def _even_cuts(count: int) -> tuple[float, ...]:
+    return tuple(i / count for i in range(1, count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 # Raised when a change makes old seeds draw other designs.
-GRAMMAR_VERSION = 1
+GRAMMAR_VERSION = 2
 
 # importing the families registers their subclasses
 _FAMILIES = grammar.FAMILIES
@@ -36,7 +37,7 @@ class Design:
     subclass: str
     model: Packed
     features: tuple[tuple[str, str], ...]
-    names: Mapping[str, int]
+    names: Mapping[str, tuple[float, ...]]
 
 
 def weights(seed: int) -> list[float]:
@@ -119,19 +120,41 @@ def _disclaim(model: Model, draw: Draw) -> Model:
     return Model(patches)
 
 
-def near_copy(seed: int, names: Mapping[str, int]) -> dict[str, float]:
-    """Return overrides that change one parameter of a design by a bounded amount.
+def near_copy(seed: int, subclass: str, original: Design) -> Design:
+    """Build a copy of a design with one parameter changed by a bounded amount that can be seen.
 
-    names: the parameters of the original, as `Design.names`. A continuous parameter moves by 0.2
-    to 0.4 of its range; a discrete one takes another value.
+    A continuous parameter moves by 0.2 to 0.4 of its range; a discrete one takes another value.
+    Parameters are tried in an order drawn from the seed until one changes the model.
     """
-    draw = Draw(mix(seed, 3))
-    keys = sorted(k for k in names if not k.startswith(("whole.", "seams.")))
-    key = draw.choice("key", keys)
-    options = names[key]
-    original = Draw(mix(seed, 2)).unit(key)
-    if options == 0:
+    keys = sorted(
+        (k for k in original.names if not k.startswith(("whole.", "seams."))),
+        key=lambda k: Draw(mix(seed, 3)).unit(k),
+    )
+    for key in keys:
+        copy = build(seed, subclass, {key: _edited(seed, key, original.names[key])})
+        if _visibly_different(original.model, copy.model):
+            return copy
+    return original
+
+
+def _edited(seed: int, key: str, cuts: tuple[float, ...]) -> float:
+    value = Draw(mix(seed, 2)).unit(key)
+    draw = Draw(mix(seed, 4)).part(key)
+    if not cuts:
         step = draw.uniform("step", 0.2, 0.4)
-        return {key: original + step if original < 0.5 else original - step}
-    step = draw.integer("jump", 1, max(1, options - 1)) / options
-    return {key: (original + step) % 1.0}
+        return value + step if value < 0.5 else value - step
+    edges = (0.0, *cuts, 1.0)
+    now = bisect_right(cuts, value)
+    others = [i for i in range(len(edges) - 1) if i != now]
+    other = draw.choice("other", others)
+    return 0.5 * (edges[other] + edges[other + 1])
+
+
+def _visibly_different(a: Packed, b: Packed) -> bool:
+    """Whether a surface moved by a hundredth of the model's radius, or its patterns changed."""
+    if a.vertices.shape != b.vertices.shape or a.table.shape != b.table.shape:
+        return True
+    return bool(
+        np.abs(a.vertices - b.vertices).max() > 0.01
+        or np.abs(a.table[:, :10] - b.table[:, :10]).max() > 0.02
+    )

@@ -266,25 +266,25 @@ def resolve(
             dzdx = ((by - cy) * az + (cy - ay) * bz + (ay - by) * cz) * inv
             dzdy = ((cx - bx) * az + (ax - cx) * bz + (bx - ax) * cz) * inv
             slope[y, x] = max(abs(dzdx), abs(dzdy))
-            qa, qb, qc = wa * weight[a], wb * weight[b], wc * weight[c]
-            q = 1.0 / (qa + qb + qc)
-            u = (qa * uv[a, 0] + qb * uv[b, 0] + qc * uv[c, 0]) * q
-            v = (qa * uv[a, 1] + qb * uv[b, 1] + qc * uv[c, 1]) * q
             row = owner[t]
             group[y, x] = int(table[row, 9])
             kind = table[row, 0]
-            if kind > 0.0 and table[row, 6] == 0.0:
+            patterned = kind > 0.0 and table[row, 6] == 0.0
+            u, v = 0.0, 0.0
+            if patterned or shaded:
+                qa, qb, qc = wa * weight[a], wb * weight[b], wc * weight[c]
+                q = 1.0 / (qa + qb + qc)
+                u = (qa * uv[a, 0] + qb * uv[b, 0] + qc * uv[c, 0]) * q
+                v = (qa * uv[a, 1] + qb * uv[b, 1] + qc * uv[c, 1]) * q
+            if patterned:
                 s = (u * table[row, 3] + v * table[row, 4]) * table[row, 1] + table[row, 7]
                 r = (v * table[row, 3] - u * table[row, 4]) * table[row, 2] + table[row, 8]
                 cell[y, x] = cell_of(kind, s, r, table[row, 5])
             else:
                 cell[y, x] = 0
-            seam = 0
-            if wa * seams[a, 0] + wb * seams[b, 0] + wc * seams[c, 0] > 0.0:
-                seam += 1
-            if wa * seams[a, 1] + wb * seams[b, 1] + wc * seams[c, 1] > 0.0:
-                seam += 2
-            cell[y, x] = cell[y, x] * 4 + seam
+            for i in range(seams.shape[1]):
+                side = wa * seams[a, i] + wb * seams[b, i] + wc * seams[c, i]
+                cell[y, x] = cell[y, x] * 2 + (1 if side > 0.0 else 0)
             contour[y, x] = -1
             if not shaded:
                 continue

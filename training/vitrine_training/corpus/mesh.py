@@ -193,7 +193,7 @@ class Packed:
 
     vertices (V, 3), normals (V, 3), uv (V, 2), triangles (T, 3), owner (T,) patch of each triangle,
     table (P, 12) of patch properties as `kernels.resolve` reads them, broken (G,) by line group.
-    seams (V, 2) hold two functions of position whose zero lines are drawn on the surface.
+    seams (V, 0-2) hold functions of position whose zero lines are drawn on the surface.
     """
 
     vertices: Floats
@@ -249,7 +249,7 @@ def pack(model: Model, seams: Sequence[Callable[[Floats], Floats]] = ()) -> Pack
         axis=1,
     )
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
-    fields = np.ones((len(vertices), 2))
+    fields = np.empty((len(vertices), len(seams)))
     for i, seam in enumerate(seams):
         fields[:, i] = seam(vertices)
     return Packed(vertices, normals, uv, triangles.astype(np.int32), owner, table, broken, fields)

@@ -61,10 +61,10 @@ def plan(seed: int, index: int) -> Plan:
 
 def build(item: Plan) -> designs.Design:
     """Build a planned design."""
+    design = designs.build(item.seed, item.subclass)
     if item.near_copy_of < 0:
-        return designs.build(item.seed, item.subclass)
-    original = designs.build(item.seed, item.subclass)
-    return designs.build(item.seed, item.subclass, designs.near_copy(item.seed, original.names))
+        return design
+    return designs.near_copy(item.seed, item.subclass, design)
 
 
 def sheets(

@@ -96,7 +96,7 @@ def cutlery(draw: Draw, say: Say) -> Model:
         )
     elif head == "fork":
         tines = draw.integer("tines", 2, 5)
-        say(f"{tines} tines", f"{'二三四五'[tines - 2]}齿")
+        say(f"{tines} tines", f"{'两三四五'[tines - 2]}齿")
         tine = solids.box(hw * draw.uniform("tine", 1.2, 2.2), 0.8 * hw / tines, flat)
         front = tine.row(tines, y=1.6 * hw / tines).moved(-1.6 * hw) + solids.extrude(
             outlines.superellipse(0.7 * hw, hw, 2.6), flat

@@ -97,7 +97,7 @@ def shelf(draw: Draw, say: Say) -> Model:
     """Open shelves and racks."""
     w, d, h = draw.uniform("w", 0.35, 1.2), draw.uniform("d", 0.2, 0.4), draw.uniform("h", 0.5, 1.9)
     tiers = draw.integer("tiers", 2, 6)
-    say(f"{tiers} tiers", f"{'二三四五六'[tiers - 2]}层")
+    say(f"{tiers} tiers", f"{'两三四五六'[tiers - 2]}层")
     t = draw.uniform("board", 0.01, 0.04)
     board = solids.box(w, d, t, radius=draw.choice("corner", (0.0, 0.05)))
     form = draw.choice("side", ("panels", "posts", "ladder", "pole"))

@@ -262,5 +262,5 @@ def component(draw: Draw, say: Say) -> Model:
             model, other, spot, (p.choice("a", (0.0, 0.0, 0.5)), p.choice("b", (0.0, 0.0, -0.5)))
         )
         model += placed.both("x") if p.chance("pair", 0.3) else placed
-    say(f"{count} joined bodies", f"{'二三四'[count - 2]}个相连体")
+    say(f"{count} joined bodies", f"{'两三四'[count - 2]}个相连体")
     return model

@@ -52,7 +52,7 @@ def hook(draw: Draw, say: Say) -> Model:
         say("ball ends", "球头")
         one += solids.ellipsoid(0.09, 0.09, 0.09).moved(*path[-1])
     if count > 1:
-        say(f"{count} hooks on a rail", f"横板{'二三四五六'[count - 2]}钩")
+        say(f"{count} hooks on a rail", f"横板{'两三四五六'[count - 2]}钩")
         step = draw.uniform("step", 0.4, 0.7)
         rail = solids.extrude(
             forms.outline(draw, 0.5 * step * (count + 0.3), draw.uniform("rail", 0.12, 0.3)),
