@@ -19,6 +19,7 @@ import structlog
 from vitrine_server import snapshot
 from vitrine_server.index import ann
 from vitrine_server.index.choice import Choice, choose, free_memory
+from vitrine_server.index.faiss_api import cluster_order
 from vitrine_server.index.live import Successor
 from vitrine_server.records import iso_time
 
@@ -43,6 +44,7 @@ RETRY_S = 60.0
 
 _COPY_ROWS = 4096
 _NICE = 10
+_SEED = 20
 
 _log = structlog.get_logger(__name__)
 _one_merge = threading.Semaphore()  # of all collections: a merge takes a core and much memory
@@ -208,7 +210,7 @@ class Maintenance:
     def _merge_now(self) -> None:
         started = time.monotonic()
         state = self._index.state
-        rows = np.flatnonzero(state.alive.mask())
+        rows = self._ordered(state, np.flatnonzero(state.alive.mask()))
         writer = snapshot.Writer(self._snapshots, state.sequence)
         try:
             choice, folder = self._write(writer, state, rows)
@@ -229,6 +231,18 @@ class Maintenance:
             recall=None if manifest.index is None else round(manifest.index.recall, 4),
             seconds=round(time.monotonic() - started, 1),
         )
+
+    def _ordered(self, state: State, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows in the order in which an index of their number is best."""
+        choice = choose(self._settings, len(rows), self._encoder.dimension, free_memory())
+        if choice.family == "exact":
+            return rows
+
+        def vectors(start: int, stop: int) -> NDArray[np.float32]:
+            self._check_stop()
+            return state.vectors.take(rows[start:stop])
+
+        return rows[cluster_order(vectors, len(rows), _SEED)]
 
     def _write(
         self, writer: snapshot.Writer, state: State, rows: NDArray[np.int64]

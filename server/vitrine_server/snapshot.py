@@ -208,8 +208,8 @@ def _open(folder: Path, manifest: Manifest) -> Generation:
             raise ValueError(f"column {info.name} has {len(array)} rows")
     if not len(labels) == len(vectors) == manifest.count:
         raise ValueError(f"{len(labels)} labels, {len(vectors)} vectors")
-    if (np.diff(labels) <= 0).any():
-        raise ValueError("labels do not rise")
+    if len(np.unique(labels)) != len(labels):
+        raise ValueError("a label occurs twice")
     segments: tuple[Ann, ...] = ()
     if manifest.index is not None:
         made = manifest.index

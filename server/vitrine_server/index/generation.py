@@ -42,6 +42,10 @@ class Generation:
     ) -> None:
         self.name = name
         self.labels = Growing.of(labels)
+        # the first rows may be in any order; those that are appended have higher, rising labels
+        self._first = len(labels)
+        self._by_label = np.argsort(labels)
+        self._sorted = labels[self._by_label]
         self.vectors = Vectors(vectors)
         self.columns = dict(columns)
         self.segments = segments
@@ -53,6 +57,20 @@ class Generation:
         }
         vectors = np.empty((0, dimension), np.float32)
         return cls("exact", np.empty(0, np.int64), vectors, columns, ())
+
+    def rows_of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows with these labels, (M,) int64. Raises KeyError when one has none."""
+        early = np.searchsorted(self._sorted, labels)
+        known = early < self._first
+        rows = np.empty(len(labels), np.int64)
+        rows[known] = self._by_label[early[known]]
+        later = self.labels.view(len(self.labels))[self._first :]
+        rows[~known] = self._first + np.searchsorted(later, labels[~known])
+        if len(rows) and rows.max() >= len(self.labels):
+            raise KeyError("a label without a row")
+        if (self.labels.view(len(self.labels))[rows] != labels).any():
+            raise KeyError("a label without a row")
+        return rows
 
     def append(self, label: int, vector: NDArray[np.float32], metadata: Metadata) -> None:
         """Write a row that no state shows yet; labels rise."""

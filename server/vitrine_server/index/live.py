@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vitrine_server.index.ann import Ann
-    from vitrine_server.records import FieldType, Metadata
+    from vitrine_server.records import FieldType, JsonValue, Metadata
 
 
 class LiveIndex:
@@ -38,31 +38,25 @@ class LiveIndex:
 
         Raises KeyError for a label that has no row.
         """
+        rows = self._generation.rows_of(np.array(removed, np.int64))
         count = len(self._generation.labels)
-        labels = self._generation.labels.view(count)
-        wanted = np.array(removed, np.int64)
-        rows = np.searchsorted(labels, wanted)
-        if len(wanted) and (rows.max() >= count or (labels[rows] != wanted).any()):
-            raise KeyError("a removed label has no row")
         self._show(sequence, self.state.alive.changed(count, rows))
 
     def add_column(
         self, name: str, kind: FieldType | None, values: Iterable[tuple[int, Metadata]]
     ) -> None:
-        """Make a field usable in filters. values: (label, metadata) by rising label."""
-        filled = column.new_column(kind)
-        row = 0
-        labels = self.state.labels
+        """Make a field usable in filters. values: (label, metadata) of every alive row."""
+        labels, held = [], []
         for label, metadata in values:
-            target = int(np.searchsorted(labels, label))
-            while row < target:  # deleted rows, which nobody looks at
-                filled.append(None)
-                row += 1
-            filled.append(metadata.get(name))
-            row += 1
-        while row < len(labels):
-            filled.append(None)
-            row += 1
+            labels.append(label)
+            held.append(metadata.get(name))
+        by_row: list[JsonValue] = [None] * self.state.count
+        rows = self._generation.rows_of(np.array(labels, np.int64))
+        for row, value in zip(rows.tolist(), held, strict=True):
+            by_row[row] = value
+        filled = column.new_column(kind)
+        for value in by_row:
+            filled.append(value)
         # a new mapping: the states that are out there keep theirs
         self._generation.columns = {**self._generation.columns, name: filled}
         self._show(self.state.sequence, self.state.alive)
