@@ -80,8 +80,8 @@ help: ## Print this list
 
 # $(call create,name): an empty virtual environment, or one sentence that says what is missing.
 define create
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
-	    echo "Vitrine needs Python 3.10 to 3.13 and $(PYTHON) is $$($(PYTHON) -V 2>&1): name one with make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+	    echo "$(PYTHON) is not a Python 3.10 to 3.13: name one with make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "$(PYTHON) cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing .venv/$(1) (once; minutes on a slow line)"
