@@ -98,20 +98,18 @@ def _export(
 
 
 def _run(
-    encoder: str, target: Target, precision: Choice, images: Path | None, output: Path
+    encoder: str, target: Target, precision: Choice, images: Path | None, output: Path | None
 ) -> None:
-    if target is Target.gpu:
-        raise ExportError(
-            "TARGET=gpu needs TensorRT, which this version does not build engines for."
-        )
     with console.status("Loading torch, ONNX Runtime and OpenVINO"):
-        from vitrine_export import pipeline  # takes seconds; `--help` must not
+        from vitrine_export import pipeline, targets  # takes seconds; `--help` must not
+    device = targets.choose(target.value)
     forced = None if precision is Choice.auto else cast("Precision", precision.value)
     result = pipeline.export(
         encoder,
+        target=device,
         precision=forced,
         image_folder=images,
-        repository=output,
+        repository=output or device.repository,
         report=Terminal(),
         show_gate=lambda rows: show_gate(rows, encoder),
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vitrine_server.manifest import Precision
 
-Runtime = Literal["openvino", "onnxruntime"]
+Runtime = Literal["openvino", "onnxruntime", "tensorrt"]
 _TRIAL_TIMEOUT_S = 300
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
-import platform
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,9 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
-from vitrine_export import checkpoint, engines, gate, images, onnx_graph, publish, quantise
+from vitrine_export import (
+    checkpoint,
+    engines,
+    gate,
+    half,
+    images,
+    onnx_graph,
+    plot,
+    publish,
+    quantise,
+    targets,
+)
 from vitrine_export.errors import ExportError
 from vitrine_server.manifest import Gate, GateRow, Manifest, Precision, probe_pixels
 
@@ -26,9 +34,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vitrine_export.engines import Engine, OnnxRuntimeEngine
+    from vitrine_export.targets import Candidate, Target
 
 MODEL = "image_encoder"
-_TOOLS = ("torch", "onnx", "onnxruntime", "openvino", "vitrine-export")
 _BATCH = 8
 _VERIFIED_BATCHES = (1, 3, 64)
 
@@ -52,21 +60,6 @@ class Published:
     folder: Path
 
 
-def target_precisions(forced: Precision | None) -> tuple[Precision, ...]:
-    """Precisions to build for this CPU, FP32 first. Raises ExportError for one it cannot run."""
-    available: tuple[Precision, ...] = (
-        ("fp32", "bf16", "int8") if engines.has_bf16() else ("fp32", "int8")
-    )
-    if forced is None:
-        return available
-    if forced not in available:
-        why = "this CPU has no BF16 instructions" if forced == "bf16" else "it needs a GPU"
-        raise ExportError(
-            f"PRECISION={forced} is not possible here: {why}; possible are {', '.join(available)}."
-        )
-    return ("fp32",) if forced == "fp32" else ("fp32", forced)
-
-
 def serving_folder(repository: Path) -> Path:
     """Folder of the model's version 1. Raises ExportError when this is no model repository."""
     folder = repository / MODEL
@@ -80,6 +73,7 @@ def serving_folder(repository: Path) -> Path:
 def export(
     encoder: str,
     *,
+    target: Target,
     precision: Precision | None,
     image_folder: Path | None,
     repository: Path,
@@ -91,7 +85,7 @@ def export(
     Raises ExportError; what was served before is then untouched.
     """
     folder = serving_folder(repository)
-    precisions = target_precisions(precision)
+    precisions = targets.wanted(target, precision)
     with publish.locked(folder), tempfile.TemporaryDirectory(prefix="vitrine-export-") as work:
         source = checkpoint.load(encoder)
         if not source.info.trained:
@@ -99,26 +93,28 @@ def export(
         sets = _images(image_folder, source, report)
         graph, reference = _graph(source, sets, Path(work), report)
         expected = _reference(reference, sets, report)
-        paths = _precisions(graph, precisions, sets, Path(work), report)
-        loaded = _load(paths, source, report)
-        rows, chosen = gate.decide(_judge(loaded, expected, sets, report), precision)
+        paths = _precisions(graph, precisions, target, sets, Path(work), report)
+        candidates = _load(paths, target, source, report)
+        rows = _judge(candidates, expected, target, sets, report)
+        rows, chosen = gate.decide(rows, precision)
         show_gate(rows)
         if chosen is None:
             raise ExportError("No engine passed the gate: nothing was published.")
-        engine = loaded[chosen.precision]
+        winner = candidates[chosen.precision]
         manifest = Manifest(
             encoder=source.info,
             precision=chosen.precision,
-            runtime=engine.runtime,
-            properties=engine.properties,
-            engine=publish.engine_file(paths[chosen.precision]),
+            runtime=winner.engine.runtime,
+            properties=winner.engine.properties,
+            engine=publish.engine_file(winner.file),
             gate=Gate(images=len(sets.gate), image_source=sets.source, rows=tuple(rows)),
-            probe_embedding=tuple(_probe(engine, source)),
+            probe_embedding=tuple(_probe(winner.engine, source)),
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            tools={name: version(name) for name in _TOOLS},
-            device=_device(),
+            tools={name: version(name) for name in (*target.tools, "vitrine-export")},
+            device=target.device(),
         )
-        publish.publish(paths[chosen.precision], manifest, folder)
+        reports = {"throughput.svg": plot.throughput(manifest)} | winner.reports
+        publish.publish(winner.file, manifest, folder, reports=reports)
     return Published(manifest, chosen, folder)
 
 
@@ -173,19 +169,31 @@ def _reference(
 def _precisions(
     graph: onnx.ModelProto,
     precisions: tuple[Precision, ...],
+    target: Target,
     sets: images.ImageSets,
     work: Path,
     report: Reporter,
 ) -> dict[Precision, Path]:
-    """One graph file for each precision; BF16 is the FP32 graph, run in BF16 by the runtime."""
+    """One graph file for each precision.
+
+    BF16 is the FP32 graph, run in BF16 by OpenVINO. The 8-bit layers are put into the FP32 graph
+    for OpenVINO, which decides about the rest itself, and into the FP16 graph for TensorRT.
+    """
     paths: dict[Precision, Path] = {}
+    half_graph = graph
+    if "fp16" in target.precisions() and precisions != ("fp32",):
+        with report.step("Converting to FP16", 1) as advance:
+            half_graph = half.to_fp16(graph, sets.calibration[:_BATCH])
+            advance(1)
+    ranges: dict[str, quantise.Range] = {}
     for precision in precisions:
-        if precision != "int8":
-            paths[precision] = work / "fp32.onnx"
-            continue
-        ranges = _calibrate(graph, sets, report)
-        paths[precision] = work / "int8.onnx"
-        onnx_graph.save(quantise.quantise(graph, ranges, quantise.INT8), paths[precision])
+        model = graph if precision in ("fp32", "bf16") else half_graph
+        if precision in gate.EIGHT_BIT:
+            ranges = ranges or _calibrate(graph, sets, report)
+            number = quantise.INT8 if precision == "int8" else quantise.FP8
+            model = quantise.quantise(half_graph, ranges, number)
+        paths[precision] = work / f"{precision}.onnx"
+        onnx_graph.save(model, paths[precision])
     return paths
 
 
@@ -207,54 +215,41 @@ def _calibrate(
 
 
 def _load(
-    paths: dict[Precision, Path], source: checkpoint.Checkpoint, report: Reporter
-) -> dict[Precision, Engine]:
-    loaded: dict[Precision, Engine] = {}
+    paths: dict[Precision, Path],
+    target: Target,
+    source: checkpoint.Checkpoint,
+    report: Reporter,
+) -> dict[Precision, Candidate]:
+    size = source.info.preprocessing.size
+    candidates: dict[Precision, Candidate] = {}
     with report.step("Compiling engines", len(paths)) as advance:
         for precision, path in paths.items():
-            runtime, reason = engines.choose_runtime(
-                path, precision, source.info.preprocessing.size
-            )
-            if runtime != "openvino":
-                report.note(f"{precision}: {reason}; ONNX Runtime is used instead.")
-            loaded[precision] = engines.load(path, precision, runtime)
+            candidates[precision] = target.load(path, precision, size=size, note=report.note)
             advance(1)
-    return loaded
+    return candidates
 
 
 def _judge(
-    loaded: dict[Precision, Engine],
+    candidates: dict[Precision, Candidate],
     expected: NDArray[np.float32],
+    target: Target,
     sets: images.ImageSets,
     report: Reporter,
 ) -> list[GateRow]:
+    loaded = {precision: candidate.engine for precision, candidate in candidates.items()}
     accuracies = {}
     with report.step("Gate: accuracy", len(loaded) * len(sets.gate)) as advance:
         for precision, engine in loaded.items():
             found = gate.embed(engine, sets.gate, batch=_BATCH, advance=advance)
             accuracies[precision] = gate.accuracy(expected, found)
-    total = len(gate.BATCHES) * gate.ROUNDS * len(loaded)
+    total = len(target.batches) * gate.ROUNDS * len(loaded)
     with report.step("Gate: speed", total) as advance:
-        speeds = gate.measure_speed(loaded, sets.gate, advance=lambda: advance(1))
+        speeds = gate.measure_speed(
+            loaded, sets.gate, batches=target.batches, advance=lambda: advance(1)
+        )
     return [gate.judge(name, accuracies[name], speeds[name]) for name in loaded]
 
 
 def _probe(engine: Engine, source: checkpoint.Checkpoint) -> list[float]:
     answer = engine.embed(probe_pixels(source.info.preprocessing.size))[0]
     return [float(value) for value in answer]
-
-
-def _device() -> dict[str, str]:
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return {
-        "kind": "cpu",
-        "name": name,
-        "cores": str(len(os.sched_getaffinity(0))),
-        "torch_threads": str(torch.get_num_threads()),
-    }

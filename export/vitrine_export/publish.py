@@ -3,6 +3,9 @@
 1. the engine is written under a name with its hash, beside the one in use, and synced
 2. `manifest.json` is replaced by an atomic rename: this is the commit
 3. engine files that no manifest names are removed
+
+Triton's own TensorRT backend wants a fixed name: `model.plan` is a link to the engine in use. A
+link that lags behind the manifest is found by the probe that the sidecar sends.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ from vitrine_export.errors import ExportError
 from vitrine_server.manifest import FILE_NAME, EngineFile, file_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from vitrine_server.manifest import Manifest
 
+PLAN = "model.plan"
 _LOCK = ".export.lock"
 _TEMPORARY = ".partial"
 _HEADROOM_BYTES = 64 * 2**20
@@ -49,11 +53,11 @@ def engine_file(path: Path) -> EngineFile:
     )
 
 
-def publish(engine: Path, manifest: Manifest, folder: Path) -> None:
+def publish(engine: Path, manifest: Manifest, folder: Path, *, reports: Mapping[str, str]) -> None:
     """Make `manifest` and its engine what is served from `folder`.
 
-    Call it under `locked`. Raises ExportError when the disk does not take the files; what was
-    served before is then untouched.
+    reports: texts for people, by file name, put beside the engine. Call it under `locked`. Raises
+    ExportError when the disk does not take the files; what was served before is then untouched.
     """
     free = shutil.disk_usage(folder).free
     if free < manifest.engine.bytes + _HEADROOM_BYTES:
@@ -67,7 +71,11 @@ def publish(engine: Path, manifest: Manifest, folder: Path) -> None:
             _write(target, engine.read_bytes())
         text = manifest.model_dump_json(indent=2) + "\n"
         _write(folder / FILE_NAME, text.encode())
+        if target.suffix == ".plan":
+            _link(folder / PLAN, target.name)
         _collect(folder, keep=manifest.engine.file)
+        for name, content in reports.items():
+            _write(folder / name, content.encode())
     except OSError as error:
         detail = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         raise ExportError(f"The engine cannot be written to {folder}: {detail}.") from error
@@ -86,6 +94,13 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _link(path: Path, target: str) -> None:
+    temporary = path.with_name(path.name + _TEMPORARY)
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)
 
 
 def _collect(folder: Path, *, keep: str) -> None:

@@ -80,6 +80,7 @@ class GateRow(_Part):
     latency_ms_batch_1: float
     images_per_s: float
     best_batch: int
+    images_per_s_by_batch: dict[int, float] = {}
     passed: bool
     reason: str
 

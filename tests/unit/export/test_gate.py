@@ -14,6 +14,7 @@ from vitrine_server.manifest import GateRow, Precision
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BATCHES = (1, 2, 8)
 SPEED = gate.Speed(latency_ms=10.0, images_per_s={1: 100.0, 8: 160.0, 32: 150.0})
 
 
@@ -131,6 +132,13 @@ def test_an_8_bit_engine_that_is_not_faster_is_not_used() -> None:
     assert rows[1].reason == "slower than fp32"
 
 
+def test_an_8_bit_engine_must_be_faster_than_noise() -> None:
+    rows, chosen = gate.decide([row("fp32", 50), row("int8", 51)], None)
+    assert chosen is not None
+    assert chosen.precision == "fp32"
+    assert rows[1].reason == "not faster than fp32"
+
+
 def test_a_faster_engine_that_was_refused_is_not_used() -> None:
     rows, chosen = gate.decide([row("fp32", 50), row("int8", 90, passed=False)], None)
     assert chosen is not None
@@ -177,12 +185,12 @@ def test_speed_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     named: dict[Precision, engines.Engine] = {"fp32": first, "int8": Named("b")}
     steps: list[None] = []
     speeds = gate.measure_speed(
-        named, np.zeros((3, 8, 8, 3), np.uint8), advance=lambda: steps.append(None)
+        named, np.zeros((3, 8, 8, 3), np.uint8), batches=BATCHES, advance=lambda: steps.append(None)
     )
-    assert order == ["a", "b"] * (len(gate.BATCHES) * (gate.ROUNDS + 1))
-    assert len(steps) == len(gate.BATCHES) * gate.ROUNDS * 2
-    assert set(first.seen) == set(gate.BATCHES)
-    assert set(speeds["int8"].images_per_s) == set(gate.BATCHES)
+    assert order == ["a", "b"] * (len(BATCHES) * (gate.ROUNDS + 1))
+    assert len(steps) == len(BATCHES) * gate.ROUNDS * 2
+    assert set(first.seen) == set(BATCHES)
+    assert set(speeds["int8"].images_per_s) == set(BATCHES)
 
 
 def test_embed_keeps_the_order_and_the_last_partial_batch() -> None:

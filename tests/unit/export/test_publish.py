@@ -79,7 +79,7 @@ def folder(tmp_path: Path, old: tuple[Path, Manifest]) -> Path:
     served = tmp_path / "1"
     served.mkdir()
     (served / "model.py").write_text("# not ours\n")
-    publish.publish(*old, served)
+    publish.publish(*old, served, reports={})
     return served
 
 
@@ -91,7 +91,7 @@ def test_a_publication_can_be_loaded_and_removes_the_engine_before(
     folder: Path, old: tuple[Path, Manifest], new: tuple[Path, Manifest]
 ) -> None:
     assert manifests.load(folder) == old[1]
-    publish.publish(*new, folder)
+    publish.publish(*new, folder, reports={})
     assert manifests.load(folder) == new[1]
     assert engines(folder) == [new[1].engine.file]
     assert (folder / "model.py").is_file()
@@ -100,7 +100,7 @@ def test_a_publication_can_be_loaded_and_removes_the_engine_before(
 def test_publishing_the_same_engine_again_keeps_it(
     folder: Path, old: tuple[Path, Manifest]
 ) -> None:
-    publish.publish(*old, folder)
+    publish.publish(*old, folder, reports={})
     assert manifests.load(folder) == old[1]
     assert engines(folder) == [old[1].engine.file]
 
@@ -143,14 +143,14 @@ def test_killed_at_any_step_the_old_or_the_new_engine_is_served(
         calls = interrupt(patch, stop)
         if stop <= 7:
             with pytest.raises(Killed):
-                publish.publish(*new, folder)
+                publish.publish(*new, folder, reports={})
         else:
-            publish.publish(*new, folder)
+            publish.publish(*new, folder, reports={})
             # engine: write, rename, folder; manifest: the same; then the old engine goes
             assert calls == ["fsync", "rename", "fsync"] * 2 + ["remove"]
     # the second rename is the commit
     assert manifests.load(folder) == (old if stop <= 5 else new)[1]
-    publish.publish(*new, folder)
+    publish.publish(*new, folder, reports={})
     assert manifests.load(folder) == new[1]
     assert engines(folder) == [new[1].engine.file]
     assert not list(folder.glob("*.partial"))
@@ -168,7 +168,7 @@ def test_a_full_disk_leaves_the_old_engine(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(ExportError, match="the disk is full"):
-            publish.publish(*new, folder)
+            publish.publish(*new, folder, reports={})
     assert manifests.load(folder) == old[1]
 
 
@@ -179,7 +179,7 @@ def test_too_little_space_is_said_before_anything_is_written(
     usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(ExportError, match=r"free space; the engine needs"):
-        publish.publish(*new, folder)
+        publish.publish(*new, folder, reports={})
     assert sorted(folder.iterdir()) == before
 
 
@@ -192,3 +192,19 @@ def test_two_exports_at_once_are_refused(folder: Path) -> None:
         pass
     with publish.locked(folder):
         pass
+
+
+def test_reports_lie_beside_the_engine(folder: Path, new: tuple[Path, Manifest]) -> None:
+    publish.publish(*new, folder, reports={"throughput.svg": "<svg/>"})
+    assert (folder / "throughput.svg").read_text() == "<svg/>"
+
+
+def test_a_plan_is_found_under_the_name_that_triton_wants(folder: Path, tmp_path: Path) -> None:
+    for content in (b"plan one", b"plan two"):
+        path = tmp_path / "int8.plan"
+        path.write_bytes(content)
+        found = describe(path, "weights")
+        publish.publish(path, found, folder, reports={})
+        assert (folder / "model.plan").read_bytes() == content
+        assert manifests.load(folder) == found
+    assert len(engines(folder)) == 1

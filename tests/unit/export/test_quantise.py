@@ -11,7 +11,7 @@ import onnxruntime  # type: ignore[import-untyped]
 import pytest
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from vitrine_export import engines, quantise
+from vitrine_export import engines, gate, quantise
 from vitrine_export.errors import ExportError
 from vitrine_export.quantise import FP8, INT8, Range
 
@@ -224,3 +224,20 @@ def test_shared_inputs_and_weights_are_quantised_once() -> None:
     result = quantise.quantise(shared, {"first": seen, "second": seen}, INT8)
     counts = Counter(node.op_type for node in result.graph.node)
     assert counts == {"QuantizeLinear": 1, "DequantizeLinear": 2, "MatMul": 2, "Add": 1}
+
+
+def test_the_gate_refuses_an_engine_whose_weights_are_damaged(
+    int8: onnx.ModelProto, graph: onnx.ModelProto, pixels: NDArray[np.uint8]
+) -> None:
+    damaged = onnx.ModelProto()
+    damaged.CopyFrom(int8)
+    weight = next(
+        x for x in damaged.graph.initializer if x.data_type == TensorProto.INT8 and x.dims
+    )
+    weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
+    expected, found = (
+        engines.session(model.SerializeToString()).run(None, {"pixels": pixels})[0]
+        for model in (graph, damaged)
+    )
+    row = gate.judge("int8", gate.accuracy(expected, found), gate.Speed(1.0, {1: 1.0}))
+    assert not row.passed

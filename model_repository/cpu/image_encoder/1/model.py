@@ -1,5 +1,6 @@
-"""Triton's Python model of the image encoder on a CPU: OpenVINO, or ONNX Runtime where that fails.
+"""Triton's Python model of the image encoder.
 
+On a CPU it runs OpenVINO, or ONNX Runtime where that fails; as gpu_python's model a TensorRT plan.
 It runs in Triton's own environment (OpenVINO, ONNX Runtime, nothing of Vitrine), so it reads
 `manifest.json` as plain JSON. The engine is served only when it is the file that passed the gate
 and gives the manifest's known answer.
@@ -123,11 +124,8 @@ def refusal(reason: str) -> Exception:
 
 def load(engine: Path, manifest: dict[str, Any], cache: Path) -> Embed:
     """The first runtime that loads the engine and gives the manifest's known answer."""
-    loaders = [load_openvino, load_onnxruntime]
-    if manifest["runtime"] == "onnxruntime":
-        loaders = [load_onnxruntime]
-    reasons = []
-    for loader in loaders:
+    reasons: list[str] = []
+    for loader in LOADERS[manifest["runtime"]]:
         try:
             embed = loader(engine, manifest["properties"], cache)
             check_probe(embed, manifest)
@@ -135,7 +133,7 @@ def load(engine: Path, manifest: dict[str, Any], cache: Path) -> Embed:
             reasons.append(f"{loader.__name__}: {error}")
             continue
         if reasons:
-            pb_utils.Logger.log_warn(f"ONNX Runtime serves the encoder ({'; '.join(reasons)})")
+            pb_utils.Logger.log_warn(f"{loader.__name__} serves the encoder: {reasons[0]}")
         return embed
     raise refusal(f"No runtime serves the engine {engine} ({'; '.join(reasons)})")
 
@@ -166,6 +164,21 @@ def load_onnxruntime(engine: Path, properties: dict[str, str], cache: Path) -> E
         return session.run([OUTPUT], {INPUT: pixels})[0]
 
     return embed
+
+
+def load_tensorrt(engine: Path, properties: dict[str, str], cache: Path) -> Embed:
+    """A plan of this GPU and this TensorRT."""
+    from tensorrt_runner import TensorRtRunner
+
+    return TensorRtRunner(engine.read_bytes()).embed
+
+
+# Runtime of the manifest → what is tried, in this order.
+LOADERS = {
+    "openvino": (load_openvino, load_onnxruntime),
+    "onnxruntime": (load_onnxruntime,),
+    "tensorrt": (load_tensorrt,),
+}
 
 
 def check_probe(embed: Embed, manifest: dict[str, Any]) -> None:

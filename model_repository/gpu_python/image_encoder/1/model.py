@@ -1,0 +1,1 @@
+../../../cpu/image_encoder/1/model.py

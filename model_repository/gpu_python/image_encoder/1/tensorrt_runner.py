@@ -1,0 +1,1 @@
+../../../../export/vitrine_export/tensorrt_runner.py
