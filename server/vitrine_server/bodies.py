@@ -1,0 +1,171 @@
+"""Bytes of a request → typed values, with every limit checked before anything is parsed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
+
+from multipart import MultipartError, PushMultipartParser, parse_options_header
+from pydantic import BaseModel, ValidationError
+
+from vitrine_server.errors import BadRequest, Invalid, TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from vitrine_server.records import Metadata
+
+Model = TypeVar("Model", bound=BaseModel)
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+MULTIPART = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart body."""
+
+    name: str
+    filename: str | None
+    data: bytes
+
+
+async def read(request: Request, max_bytes: int) -> bytes:
+    """The whole body. Raises TooLarge from the header or while it arrives, never after."""
+    too_large = TooLarge(
+        f"The body is larger than {max_bytes} bytes.",
+        code="body_too_large",
+        field="body",
+        accepted=f"at most {max_bytes} bytes",
+    )
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise too_large
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise Invalid(
+            f"Content-Encoding {encoding[:40]!r} is not accepted.",
+            code="unsupported_content_encoding",
+            field="Content-Encoding",
+            accepted="a body that is not compressed",
+        )
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_large
+    return bytes(body)
+
+
+def media_type(request: Request) -> str:
+    """Content type without its parameters, lower case; "" when there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def parse_json(model: type[Model], text: bytes | str, *, field: str = "body") -> Model:
+    """Raises BadRequest for what is not JSON, Invalid naming the first field that is wrong."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise _explain(error, field) from None
+
+
+def parse_query(model: type[Model], values: Mapping[str, str]) -> Model:
+    """Query parameters → model. Raises Invalid naming the parameter."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise _explain(error, "query") from None
+
+
+def parse_metadata(text: bytes | str) -> Metadata:
+    """A JSON object. Raises BadRequest or Invalid."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadRequest(
+            "The metadata is not JSON.",
+            code="malformed_json",
+            field="metadata",
+            accepted="a JSON object",
+        ) from None
+    if not isinstance(value, dict):
+        raise Invalid("The metadata is not an object.", field="metadata", accepted="a JSON object")
+    return value
+
+
+def decode_base64(text: str, *, field: str) -> bytes:
+    """Standard or URL-safe base64, a data: URI too. Raises Invalid."""
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        if not head.endswith(";base64"):
+            raise Invalid("The data: URI is not base64.", field=field, accepted="data:…;base64,…")
+    try:
+        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        raise Invalid("The image is not base64.", field=field, accepted="base64") from None
+
+
+def parse_multipart(request: Request, body: bytes, *, max_parts: int) -> list[Part]:
+    """Parts in order. Raises BadRequest for a body that is not whole, TooLarge for too many."""
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get("boundary", "")
+    parts: list[Part] = []
+    name, filename, data = "", None, bytearray()
+    try:
+        with PushMultipartParser(boundary, max_segment_count=max_parts + 1) as parser:
+            for event in parser.parse(body):
+                if event is None:
+                    parts.append(Part(name, filename, bytes(data)))
+                elif isinstance(event, (bytes, bytearray)):
+                    data += event
+                else:
+                    name, filename, data = event.name or "", event.filename, bytearray()
+                    if len(parts) == max_parts:
+                        raise TooLarge(
+                            f"The body has more than {max_parts} parts.",
+                            code="too_many_parts",
+                            field="body",
+                            accepted=f"at most {max_parts} parts",
+                        )
+    except MultipartError as error:
+        raise BadRequest(
+            f"The multipart body cannot be parsed: {error}.",
+            code="malformed_multipart",
+            field="body",
+            accepted="multipart/form-data as in RFC 7578",
+        ) from None
+    return parts
+
+
+def path_segment(value: str) -> str:
+    """A path parameter as the caller meant it; paths are routed before they are unquoted."""
+    return unquote(value, errors="surrogateescape")
+
+
+def _explain(error: ValidationError, field: str) -> BadRequest | Invalid:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        return BadRequest(
+            f"The {field} is not JSON: {message}.",
+            code="malformed_json",
+            field=field,
+            accepted="one JSON object",
+        )
+    where = ".".join(str(part) for part in first["loc"]) or field
+    if first["type"] == "extra_forbidden":
+        return Invalid(
+            f"There is no parameter {where[:128]!r} here.",
+            code="unknown_field",
+            field=where[:128],
+            accepted="the parameters listed in /openapi.json",
+        )
+    return Invalid(f"{where[:128]}: {message}.", field=where[:128], accepted=message)

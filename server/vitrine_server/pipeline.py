@@ -1,0 +1,283 @@
+"""QUERY and INGEST, stage by stage.
+
+    QUERY   admission → images → encoder → collection (index, then records)
+    INGEST  admission → images → encoder → collection (store, then index)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from vitrine_server import images
+from vitrine_server.batching import Batcher
+from vitrine_server.errors import (
+    DeadlineExceeded,
+    EncoderMismatch,
+    Invalid,
+    InvalidVector,
+    ItemNotFound,
+    VitrineError,
+)
+from vitrine_server.records import NewItem, SearchQuery, check_id, check_metadata, check_vector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from vitrine_server.admission import Admission
+    from vitrine_server.catalogue import Catalogue
+    from vitrine_server.collection import Collection
+    from vitrine_server.config import Settings
+    from vitrine_server.encoder import Encoder
+    from vitrine_server.metrics import StageTimes
+    from vitrine_server.records import Metadata, SearchResult
+    from vitrine_server.schemas import SearchOptions
+
+T = TypeVar("T")
+
+_SEARCH_BATCH = 64
+_SEARCH_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a query: an encoded image, a vector or the id of an item; with its weight."""
+
+    image: bytes | None = None
+    vector: list[float] | None = None
+    item_id: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An item as it came in: an encoded image or a vector."""
+
+    id: str
+    metadata: Metadata
+    image: bytes | None = None
+    vector: list[float] | None = None
+
+
+class Pipeline:
+    """The one path that every request takes. Lives on one event loop."""
+
+    def __init__(
+        self, *, settings: Settings, catalogue: Catalogue, encoder: Encoder, admission: Admission
+    ) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._encoder = encoder
+        self._admission = admission
+        self._limits = images.Limits(
+            max_bytes=int(settings.max_image_mb * 1e6),
+            max_pixels=int(settings.max_megapixels * 1e6),
+        )
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, "decode")
+        self._workers = ThreadPoolExecutor(_SEARCH_THREADS + 2, "collection")
+        self._searches: dict[str, tuple[Collection, Batcher[SearchQuery, SearchResult]]] = {}
+
+    async def search(
+        self, name: str, parts: Sequence[Part], options: SearchOptions, times: StageTimes
+    ) -> SearchResult:
+        """Answer one query. Raises what its stages raise, DeadlineExceeded when time is up."""
+        if options.k + options.offset > self._settings.max_k:
+            raise Invalid(
+                f"k + offset is {options.k + options.offset}.",
+                field="k",
+                accepted=f"k + offset of at most {self._settings.max_k}",
+            )
+        collection = self._catalogue.get(name)
+        deadline = self._deadline()
+        with self._admission.admit(sum(part.image is not None for part in parts) or 1):
+            vector = await self._query_vector(collection, parts, times, deadline)
+            query = SearchQuery(
+                vector=vector,
+                k=options.k,
+                offset=options.offset,
+                filter=options.filter,
+                group_by=options.group_by,
+                min_score=options.min_score,
+                with_metadata=options.with_metadata,
+                with_vector=options.with_vector,
+            )
+            result = await self._search(collection, query, deadline)
+        times.add("search", result.search_s)
+        times.add("hydrate", result.hydrate_s)
+        return result
+
+    async def ingest(
+        self, name: str, drafts: Sequence[Draft], times: StageTimes
+    ) -> list[int | VitrineError]:
+        """Store items; a sequence number or the reason for each. Durable and searchable on return.
+
+        Raises what concerns the whole request: CollectionNotFound, Overloaded, StorageFailed, ….
+        """
+        collection = self._catalogue.get(name)
+        deadline = self._deadline()
+        with self._admission.admit(len(drafts)):
+            made = await asyncio.gather(
+                *(self._item(collection, draft, times, deadline) for draft in drafts),
+                return_exceptions=True,
+            )
+            results: list[int | VitrineError] = []
+            for outcome in made:
+                if isinstance(outcome, BaseException) and not isinstance(outcome, VitrineError):
+                    raise outcome
+                results.append(0 if isinstance(outcome, NewItem) else outcome)
+            items = [outcome for outcome in made if isinstance(outcome, NewItem)]
+            if items:
+                with times.timed("store"):
+                    sequences = iter(await asyncio.wrap_future(collection.upsert(items)))
+                results = [next(sequences) if result == 0 else result for result in results]
+        return results
+
+    async def delete(self, name: str, item_id: str, times: StageTimes) -> None:
+        """Raises ItemNotFound. Durable on return."""
+        collection = self._catalogue.get(name)
+        with times.timed("store"):
+            (existed,) = await asyncio.wrap_future(collection.delete([item_id]))
+        if not existed:
+            raise ItemNotFound(item_id, name)
+
+    async def embed(
+        self, encoded: Sequence[bytes], times: StageTimes
+    ) -> list[NDArray[np.float32]]:
+        """Embeddings (D,) float32 of encoded images, in order; the first failure is raised."""
+        deadline = self._deadline()
+        with self._admission.admit(len(encoded)):
+            return list(
+                await asyncio.gather(*(self._embed(data, times, deadline) for data in encoded))
+            )
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """A blocking call of a collection, away from the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, call)
+
+    def close(self) -> None:
+        self._decoders.shutdown()
+        self._workers.shutdown()
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._settings.request_timeout_s
+
+    async def _query_vector(
+        self, collection: Collection, parts: Sequence[Part], times: StageTimes, deadline: float
+    ) -> NDArray[np.float32]:
+        """Weighted sum of the parts; each counts by its direction when the metric is cosine."""
+        metric = collection.settings.metric
+        vectors = await asyncio.gather(
+            *(self._part_vector(collection, part, times, deadline) for part in parts)
+        )
+        if len(parts) == 1 and parts[0].weight == 1:
+            return vectors[0]
+        dimension = collection.encoder.dimension
+        total = np.zeros(dimension, np.float32)
+        for part, vector in zip(parts, vectors, strict=True):
+            total += part.weight * check_vector(vector, dimension, metric, field="queries")
+        if float(np.linalg.norm(total)) < 1e-6:
+            raise InvalidVector(
+                "The weighted queries cancel out.",
+                field="queries",
+                accepted="queries whose weighted sum is not zero",
+            )
+        return total
+
+    async def _part_vector(
+        self, collection: Collection, part: Part, times: StageTimes, deadline: float
+    ) -> NDArray[np.float32]:
+        if part.image is not None:
+            self._check_space(collection)
+            return await self._embed(part.image, times, deadline)
+        if part.item_id is not None:
+            item_id = part.item_id
+            return await self.run(lambda: collection.vector(item_id))
+        return _vector(part.vector or [])
+
+    async def _item(
+        self, collection: Collection, draft: Draft, times: StageTimes, deadline: float
+    ) -> NewItem:
+        # what is cheap to refuse is refused before the decode
+        check_id(draft.id)
+        check_metadata(draft.metadata, collection.settings.fields)
+        if draft.image is None:
+            vector = _vector(draft.vector or [])
+            check_vector(vector, collection.encoder.dimension, collection.settings.metric)
+            return NewItem(id=draft.id, vector=vector, metadata=draft.metadata)
+        self._check_space(collection)
+        data = draft.image
+        picture = await self._decode(
+            lambda: images.decode_with_thumbnail(
+                data, self._encoder.info.preprocessing, limits=self._limits
+            ),
+            times,
+        )
+        encoded = await self._encoder.encode(picture.pixels, deadline=deadline)
+        times.add("queue", encoded.queue_s)
+        times.add("encode", encoded.encode_s)
+        return NewItem(
+            id=draft.id,
+            vector=encoded.embedding,
+            metadata=draft.metadata,
+            thumbnail=picture.thumbnail,
+            image_sha256=hashlib.sha256(data).hexdigest(),
+        )
+
+    async def _embed(
+        self, data: bytes, times: StageTimes, deadline: float
+    ) -> NDArray[np.float32]:
+        pixels = await self._decode(
+            lambda: images.decode(data, self._encoder.info.preprocessing, limits=self._limits),
+            times,
+        )
+        encoded = await self._encoder.encode(pixels, deadline=deadline)
+        times.add("queue", encoded.queue_s)
+        times.add("encode", encoded.encode_s)
+        return encoded.embedding
+
+    async def _decode(self, call: Callable[[], T], times: StageTimes) -> T:
+        with times.timed("decode"):
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, call)
+
+    async def _search(
+        self, collection: Collection, query: SearchQuery, deadline: float
+    ) -> SearchResult:
+        known = self._searches.get(collection.name)
+        if known is None or known[0] is not collection:
+            known = (collection, self._searcher(collection))
+            self._searches[collection.name] = known
+        done = await known[1].submit(query, deadline=deadline)
+        return done.value
+
+    def _searcher(self, collection: Collection) -> Batcher[SearchQuery, SearchResult]:
+        async def run(
+            queries: Sequence[SearchQuery], deadline: float
+        ) -> Sequence[SearchResult]:
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded("The request's deadline passed before the search.")
+            return await self.run(lambda: collection.search(queries))
+
+        return Batcher(run, max_batch=_SEARCH_BATCH, concurrency=_SEARCH_THREADS)
+
+    def _check_space(self, collection: Collection) -> None:
+        info = self._encoder.info
+        if collection.encoder.fingerprint != info.fingerprint:
+            raise EncoderMismatch(
+                f"Collection {collection.name!r} holds vectors of encoder "
+                f"{collection.encoder.name!r}; the server encodes with {info.name!r}.",
+                field="collection",
+                accepted="a collection made with the encoder in use",
+            )
+
+
+def _vector(values: list[float]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # too large for float32 becomes inf, which is refused
+        return np.asarray(values, np.float64).astype(np.float32)

@@ -1,0 +1,155 @@
+"""The HTTP API's JSON: what requests may say and what answers hold. OpenAPI is made from these."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from vitrine_server.records import JsonValue  # noqa: TC001 pydantic reads it
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def _json_object(value: object) -> object:
+    """A filter in the query string is JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("must be a JSON object") from None
+
+
+Filter = Annotated[dict[str, Any], BeforeValidator(_json_object)]
+
+
+class SearchOptions(_Request):
+    """How many hits, which, and what each holds. k + offset is limited by VITRINE_MAX_K."""
+
+    k: int = Field(10, ge=1)
+    offset: int = Field(0, ge=0)
+    filter: Filter | None = None
+    group_by: str | None = Field(None, min_length=1, max_length=128)
+    min_score: float | None = Field(None, allow_inf_nan=False)
+    with_metadata: bool = True
+    with_vector: bool = False
+
+
+class QueryPart(_Request):
+    """One of image (base64), vector and item_id."""
+
+    image: str | None = None
+    vector: list[float] | None = None
+    text: str | None = None
+    item_id: str | None = None
+
+
+class WeightedPart(QueryPart):
+    weight: float = Field(1.0, ge=-1000, le=1000, allow_inf_nan=False)
+
+
+class SearchBody(SearchOptions, QueryPart):
+    """One of image, vector, text, item_id and queries."""
+
+    queries: list[WeightedPart] | None = Field(None, min_length=1, max_length=64)
+
+
+class ItemBody(_Request):
+    """One of image (base64) and vector."""
+
+    image: str | None = None
+    vector: list[float] | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class BatchLine(ItemBody):
+    id: str
+
+
+class EmbeddingsBody(_Request):
+    input: str | list[str]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class Stored(BaseModel):
+    id: str
+    sequence: int
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; `code` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | None = None
+    accepted: str | None = None
+
+
+class BatchResult(BaseModel):
+    id: str
+    sequence: int | None = None
+    error: Problem | None = None
+
+
+class BatchAnswer(BaseModel):
+    items: list[BatchResult]
+    stored: int
+    failed: int
+
+
+class Encoder(BaseModel):
+    name: str
+    fingerprint: str
+
+
+class Hit(BaseModel):
+    id: str
+    score: float
+    group: str | None
+    metadata: dict[str, Any] | None = None
+    vector: list[float] | None = None
+
+
+class SearchAnswer(BaseModel):
+    hits: list[Hit]
+    encoder: Encoder
+    snapshot: str
+    timings_ms: dict[str, float]
+
+
+class ItemAnswer(BaseModel):
+    id: str
+    metadata: dict[str, Any]
+    group: str | None
+    created: str
+    updated: str
+    sequence: int
+
+
+class CollectionAnswer(BaseModel):
+    """`index` says what was asked for (`setting`), what the index is and why."""
+
+    name: str
+    metric: str
+    fields: dict[str, str]
+    target_recall: float
+    index: dict[str, JsonValue]
+    count: int
+    encoder: Encoder
+    dimension: int
+    snapshot: str
+    read_only: bool
+
+
+class CollectionsAnswer(BaseModel):
+    collections: list[CollectionAnswer]
