@@ -1,7 +1,7 @@
 """QUERY and INGEST, stage by stage.
 
-    QUERY   admission → images → encoder → collection (index, then records)
-    INGEST  admission → images → encoder → collection (store, then index)
+QUERY   admission → images → encoder → collection (index, then records)
+INGEST  admission → images → encoder → collection (store, then index)
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 from vitrine_server import images
 from vitrine_server.batching import Batcher
 from vitrine_server.errors import (
-    DeadlineExceeded,
     EncoderMismatch,
     Invalid,
     InvalidVector,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from vitrine_server.schemas import SearchOptions
 
 T = TypeVar("T")
+_Searcher: TypeAlias = "Batcher[SearchQuery, SearchResult | VitrineError]"
 
 _SEARCH_BATCH = 64
 _SEARCH_THREADS = 2
@@ -83,12 +83,12 @@ class Pipeline:
         )
         self._decoders = ThreadPoolExecutor(settings.decode_threads, "decode")
         self._workers = ThreadPoolExecutor(_SEARCH_THREADS + 2, "collection")
-        self._searches: dict[str, tuple[Collection, Batcher[SearchQuery, SearchResult]]] = {}
+        self._searches: dict[str, tuple[Collection, _Searcher]] = {}
 
     async def search(
         self, name: str, parts: Sequence[Part], options: SearchOptions, times: StageTimes
     ) -> SearchResult:
-        """Answer one query. Raises what its stages raise, DeadlineExceeded when time is up."""
+        """Answer one query. Raises what its stages raise."""
         if options.k + options.offset > self._settings.max_k:
             raise Invalid(
                 f"k + offset is {options.k + options.offset}.",
@@ -148,9 +148,7 @@ class Pipeline:
         if not existed:
             raise ItemNotFound(item_id, name)
 
-    async def embed(
-        self, encoded: Sequence[bytes], times: StageTimes
-    ) -> list[NDArray[np.float32]]:
+    async def embed(self, encoded: Sequence[bytes], times: StageTimes) -> list[NDArray[np.float32]]:
         """Embeddings (D,) float32 of encoded images, in order; the first failure is raised."""
         deadline = self._deadline()
         with self._admission.admit(len(encoded)):
@@ -231,9 +229,7 @@ class Pipeline:
             image_sha256=hashlib.sha256(data).hexdigest(),
         )
 
-    async def _embed(
-        self, data: bytes, times: StageTimes, deadline: float
-    ) -> NDArray[np.float32]:
+    async def _embed(self, data: bytes, times: StageTimes, deadline: float) -> NDArray[np.float32]:
         pixels = await self._decode(
             lambda: images.decode(data, self._encoder.info.preprocessing, limits=self._limits),
             times,
@@ -254,16 +250,29 @@ class Pipeline:
         if known is None or known[0] is not collection:
             known = (collection, self._searcher(collection))
             self._searches[collection.name] = known
-        done = await known[1].submit(query, deadline=deadline)
-        return done.value
+        found = (await known[1].submit(query, deadline=deadline)).value
+        if isinstance(found, VitrineError):
+            raise found
+        return found
 
-    def _searcher(self, collection: Collection) -> Batcher[SearchQuery, SearchResult]:
+    def _searcher(self, collection: Collection) -> _Searcher:
+        def one(query: SearchQuery) -> SearchResult | VitrineError:
+            try:
+                return collection.search([query])[0]
+            except VitrineError as error:
+                return error
+
+        def search(queries: Sequence[SearchQuery]) -> Sequence[SearchResult | VitrineError]:
+            try:
+                return collection.search(queries)
+            except VitrineError:
+                # one query is wrong; its neighbours in the batch are not
+                return [one(query) for query in queries]
+
         async def run(
             queries: Sequence[SearchQuery], deadline: float
-        ) -> Sequence[SearchResult]:
-            if time.monotonic() > deadline:
-                raise DeadlineExceeded("The request's deadline passed before the search.")
-            return await self.run(lambda: collection.search(queries))
+        ) -> Sequence[SearchResult | VitrineError]:
+            return await self.run(lambda: search(queries))
 
         return Batcher(run, max_batch=_SEARCH_BATCH, concurrency=_SEARCH_THREADS)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from vitrine_server.records import JsonValue  # noqa: TC001 pydantic reads it
+from vitrine_server.records import JsonValue
 
 
 class _Request(BaseModel):
