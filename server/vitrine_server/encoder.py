@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from vitrine_server.batching import Batcher
@@ -22,8 +23,6 @@ from vitrine_server.manifest import MIN_PROBE_COSINE, probe_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from vitrine_server.manifest import EncoderInfo, Manifest
     from vitrine_server.metrics import Metrics

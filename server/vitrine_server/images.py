@@ -158,7 +158,7 @@ def _decode_jpeg(data: bytes, header: Image.Image, size: int) -> NDArray[np.uint
     # Of the scales that libjpeg-turbo offers only 1/2, 1/4 and 1/8 have SIMD code.
     shrink = next((n for n in (8, 4, 2) if max(width, height) >= n * size), 1)
     try:
-        return simplejpeg.decode_jpeg(
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             data,
             "RGB",
             min_height=-(-height // shrink),
@@ -169,6 +169,7 @@ def _decode_jpeg(data: bytes, header: Image.Image, size: int) -> NDArray[np.uint
         # Strict decoding also refuses harmless oddities (stray bytes between markers); Pillow
         # decodes those and raises on real damage.
         return None
+    return pixels
 
 
 def _decode_other(image: Image.Image, size: int, fill: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -231,6 +232,7 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     scale = THUMBNAIL_SIDE / max(width, height)
     if scale < 1:
         pixels = _resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
-    return simplejpeg.encode_jpeg(
+    encoded: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(pixels), _THUMBNAIL_QUALITY, colorspace="RGB", colorsubsampling="444"
     )
+    return encoded

@@ -69,6 +69,20 @@ class EngineFile(_Part):
     bytes: int
 
 
+class Tokeniser(_Part):
+    """How a text becomes the `tokens` tensor of `text_encoder`, (B, length) int64.
+
+    kind: "hashed" is `vitrine_training.tokens` with `buckets`; "huggingface" is the tokenizers
+    library on `file`, which pads and cuts to `length` by itself. probe: the ids of a known text.
+    """
+
+    kind: Literal["hashed", "huggingface"]
+    length: int
+    buckets: int = 0
+    file: EngineFile | None = None
+    probe: tuple[int, ...]
+
+
 class GateRow(_Part):
     """One precision's figures against FP32 on the gate images, and whether it may be served."""
 
@@ -92,14 +106,19 @@ class Gate(_Part):
 
 
 class Manifest(_Part):
-    """properties: settings that Triton's model hands to the runtime unchanged."""
+    """properties: settings that Triton's model hands to the runtime unchanged.
 
-    format: Literal[1] = FORMAT
+    tokeniser: only a text encoder has one. Its `encoder` is that of the images, because both towers
+    fill one vector space; its `probe_embedding` is the answer to the tokeniser's probe.
+    """
+
+    format: Literal[1] = 1
     encoder: EncoderInfo
     precision: Precision
     runtime: Literal["openvino", "onnxruntime", "tensorrt"]
     properties: dict[str, str] = {}
     engine: EngineFile
+    tokeniser: Tokeniser | None = None
     gate: Gate
     probe_embedding: tuple[float, ...]
     created: str

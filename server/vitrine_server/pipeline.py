@@ -136,7 +136,8 @@ class Pipeline:
             items = [outcome for outcome in made if isinstance(outcome, NewItem)]
             if items:
                 with times.timed("store"):
-                    sequences = iter(await asyncio.wrap_future(collection.upsert(items)))
+                    stored: list[int] = await asyncio.wrap_future(collection.upsert(items))
+                sequences = iter(stored)
                 results = [next(sequences) if result == 0 else result for result in results]
         return results
 

@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vitrine_server import guardian
 
@@ -208,7 +208,8 @@ class Supervisor:
         tasks = [asyncio.create_task(each) for each in work]
         working = asyncio.gather(*tasks)
         try:
-            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+            waited: list[asyncio.Future[Any]] = [working, stopping]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 working.result()
                 return True
