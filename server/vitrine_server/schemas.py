@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from vitrine_server.records import JsonValue
 
 
 class _Request(BaseModel):
@@ -143,7 +142,7 @@ class CollectionAnswer(BaseModel):
     metric: str
     fields: dict[str, str]
     target_recall: float
-    index: dict[str, JsonValue]
+    index: dict[str, Any]
     count: int
     encoder: Encoder
     dimension: int
