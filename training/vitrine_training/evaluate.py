@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             Corpus.open(options.corpus), methods, text, embed
         ):
             rows.append(_row(f"synthetic, {name}", method, metrics))
-    print_rows(rows, Console())
+    print_rows(rows, Console(width=120))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         document = [asdict(row) for row in rows]

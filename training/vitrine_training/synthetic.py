@@ -46,7 +46,8 @@ def _encoder_tests(
     is_query = corpus.role[rows] == "query"
     vectors = encoder(_pixels(corpus, rows))
     designs, design = np.unique(corpus.design[rows], return_inverse=True)
-    for count in _VIEWS:
+    most = int(np.bincount(design[is_query]).max())
+    for count in (count for count in _VIEWS if count <= most):
         yield (
             f"{count}-view queries, per design",
             "encoder",
