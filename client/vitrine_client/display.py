@@ -57,11 +57,14 @@ def hits(result: SearchResult) -> Table:
 
 
 def collections(found: Sequence[Collection]) -> Table:
-    table = _table("collection", "items", "metric", "fields")
+    table = _table("collection", "items", "index", "metric", "encoder", "fields")
     table.columns[1].justify = "right"
     for entry in found:
         fields = ", ".join(f"{name}: {kind}" for name, kind in entry.fields.items())
-        table.add_row(plain(entry.name), f"{entry.count:,}", plain(entry.metric), plain(fields))
+        name = plain(f"{entry.name} (read-only)" if entry.read_only else entry.name)
+        index = entry.index.get("family", entry.index.get("setting", ""))
+        row = map(plain, (index, entry.metric, entry.encoder.name, fields))
+        table.add_row(name, f"{entry.count:,}", *row)
     return table
 
 

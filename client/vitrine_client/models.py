@@ -113,16 +113,21 @@ class SearchResult(_Answer):
 
 
 class Collection(_Answer):
-    """A collection's settings and state; encoder and dimension come with `get_collection`."""
+    """A collection's settings and state.
+
+    index: what was asked for ("setting"), what the index is and why. read_only: a write has failed
+    on the disk, and only searches are answered.
+    """
 
     name: str
     metric: str
     fields: dict[str, str]
     target_recall: float
-    index: str | dict[str, Any]
+    index: dict[str, Any]
     count: int
-    encoder: Encoder | None = None
-    dimension: int | None = None
+    encoder: Encoder
+    dimension: int
+    read_only: bool = False
 
 
 class Readiness(_Answer):

@@ -155,7 +155,7 @@ class FakeVitrine:
         items = self.items[name]
         match method, rest:
             case "GET", []:
-                return {**self.describe(name), "encoder": ENCODER, "dimension": 64}
+                return self.describe(name)
             case "DELETE", []:
                 del self.collections[name], self.items[name]
                 return {"name": name, "deleted": True}
@@ -187,7 +187,15 @@ class FakeVitrine:
         raise Problem(404, "not_found", "There is nothing at this address.")
 
     def describe(self, name: str) -> dict[str, Any]:
-        return {"name": name, **self.collections[name], "count": len(self.items[name])}
+        settings = self.collections[name]
+        return {
+            **settings,
+            "name": name,
+            "index": {"setting": settings["index"], "family": "exact"},
+            "count": len(self.items[name]),
+            "encoder": ENCODER,
+            "dimension": 64,
+        }
 
     def store(
         self, name: str, item_id: str, image: bytes, vector: list[float] | None, metadata: Any

@@ -140,7 +140,6 @@ def test_collections(client: Client) -> None:
     client.put_item("a", vector=[1, 0], collection="chairs")
     one = client.get_collection("chairs")
     assert one.count == 1
-    assert one.encoder is not None
     assert one.encoder.name == "thumbnail"
     assert [entry.name for entry in client.list_collections()] == ["default", "chairs"]
     client.delete_collection("chairs")
