@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
