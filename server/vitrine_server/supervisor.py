@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vitrine_server import guardian
 
@@ -190,7 +190,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._ask_to_stop)
         started = time.monotonic()
-        stopping = asyncio.create_task(self._stop.wait())
+        stopping: asyncio.Task[object] = asyncio.create_task(self._stop.wait())
         try:
             for part in self._parts:
                 await self._start(part)
@@ -203,17 +203,21 @@ class Supervisor:
         return 128 + signal.SIGINT if self._forced else 0
 
     @staticmethod
-    async def _first(stopping: asyncio.Task[bool], *work: Coroutine[None, None, None]) -> bool:
+    async def _first(stopping: asyncio.Task[object], *work: Coroutine[None, None, object]) -> bool:
         """Do the work until it is done (True) or a stop is asked for (False)."""
-        tasks = [asyncio.create_task(each) for each in work]
-        working = asyncio.gather(*tasks)
+        tasks = {asyncio.create_task(each) for each in work}
+        unfinished = set(tasks)
         try:
-            waited: list[asyncio.Future[Any]] = [working, stopping]
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
-                return True
-            return False
+            while unfinished:
+                done, _ = await asyncio.wait(
+                    {stopping, *unfinished}, return_when=asyncio.FIRST_COMPLETED
+                )
+                if stopping in done:
+                    return False
+                for task in done:
+                    task.result()
+                    unfinished.discard(task)
+            return True
         finally:
             for task in tasks:
                 task.cancel()

@@ -339,6 +339,7 @@ def copy_engine(published: Path, folder: Path) -> Path:
 
 
 def assert_nothing_left(server: Server, regions: list[Path]) -> None:
+    assert "never retrieved" not in server.output
     assert not [path for path in regions if path.exists()]
     for port in server.ports.values():
         with socket.socket() as probe:
