@@ -197,7 +197,7 @@ def _print_line(line: str) -> None:
 
 def _print_addresses(settings: Settings, manifest: Manifest, seconds: float) -> None:
     encoder = manifest.encoder
-    trained = "" if encoder.trained else ", NOT TRAINED: its neighbours mean little"
+    trained = "" if encoder.trained else ", untrained"
     api = f"http://{_reachable(settings.host)}:{settings.http_port}"
     triton = f"{settings.triton_host}:{settings.triton_grpc_port}"
     print(
