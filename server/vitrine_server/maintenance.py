@@ -166,6 +166,7 @@ class Maintenance:
                 self._call(show).result()
         finally:
             self._absorbing = False
+        self._call(self.wake)
 
     def _segment(
         self,
@@ -206,6 +207,7 @@ class Maintenance:
                 self._merge_now()
         finally:
             self._merging = False
+        self._call(self.wake)
 
     def _merge_now(self) -> None:
         started = time.monotonic()

@@ -15,7 +15,7 @@ import zlib
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
@@ -81,8 +81,7 @@ class Delete:
 Write: TypeAlias = "Put | Delete"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A stored version of an item, without its vector. Times: microseconds since 1970 UTC."""
 
     label: int
@@ -121,8 +120,8 @@ class _Counters:
 
 def row_crc(label: int, item_id: str, metadata: bytes, created: int, updated: int) -> int:
     """Checksum of an item's row, without its vector."""
-    head = f"{label} {created} {updated} {item_id}".encode()
-    return zlib.crc32(metadata, zlib.crc32(head))
+    seed = label * 0x9E3779B1 + created * 0x85EBCA77 + updated & 0xFFFFFFFF
+    return zlib.crc32(metadata, zlib.crc32(item_id.encode(), seed))
 
 
 class DamagedStore(Exception):
@@ -323,21 +322,20 @@ class Store:
             for start in range(0, len(labels), _MAX_VARIABLES):
                 part = labels[start : start + _MAX_VARIABLES]
                 marks = ",".join("?" * len(part))
-                for values in reader.execute(
-                    f"SELECT {_ROW} FROM items WHERE label IN ({marks})", part
-                ):
+                query = f"SELECT {_ROW} FROM items WHERE label IN ({marks})"
+                for values in reader.execute(query, part):
                     found[values[0]] = self._row(values)
         return found
 
     def _row(self, values: tuple[int, str, bytes, int, int, int]) -> Row:
         """Raises DamagedStore; a damaged file can hold any type in any column."""
         try:
-            good = row_crc(*values[:5]) == values[5]
+            row = Row(*values[:5])
+            if row_crc(*row) == values[5]:
+                return row
         except (TypeError, ValueError):
-            good = False
-        if not good:
-            raise DamagedStore(f"{self.path}: the record of write {values[0]} is damaged.")
-        return Row(*values[:5])
+            pass
+        raise DamagedStore(f"{self.path}: the record of write {values[0]} is damaged.")
 
     def contents(self, after: int = 0) -> Iterator[tuple[int, bytes, NDArray[np.float32]]]:
         """(label, metadata JSON, vector) of the items written after a sequence number, by rising

@@ -126,7 +126,7 @@ class Ann:
         if self.family == "hnsw":
             # everything that the search holds is worth an exact score
             fetch = min(max(fetch, round(self.tuning.effort)), self.count)
-            effort = max(effort, round(fetch / share))
+            effort = max(effort, fetch, round(fetch / share))
         return self.index.search(queries, fetch, effort, bits)
 
     def extended(self, vectors: NDArray[np.float32]) -> Ann:
@@ -207,9 +207,7 @@ def rescored(
     metric: Metric,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The k best of the proposed rows (M,) by their exact scores: scores and rows, best first."""
-    scores = held.scores(query, rows, metric)
-    best_scores, best_rows = exact.top(scores[None], rows[None], k)
-    return best_scores[0], best_rows[0]
+    return exact.top(held.scores(query, rows, metric), rows, k)
 
 
 def _measure(

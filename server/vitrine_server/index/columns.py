@@ -53,8 +53,8 @@ class Column(Protocol):
     def within(self, bounds: tuple[tuple[str, float | str], ...], count: int) -> NDArray[np.bool_]:
         """Mask (count,) of the rows that hold a value within all bounds."""
 
-    def keys(self, count: int) -> NDArray[np.int64]:
-        """Group keys (count,) int64: equal for equal values, NO_KEY for none."""
+    def keys(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Group keys of rows (M,), int64: equal for equal values, NO_KEY for none."""
 
     def taken(self, rows: NDArray[np.int64]) -> Self:
         """A column of its own with the named rows."""
@@ -112,8 +112,8 @@ class NumberColumn:
             mask &= _COMPARE[name](held, float(limit))
         return mask
 
-    def keys(self, count: int) -> NDArray[np.int64]:
-        held = self._values.view(count)
+    def keys(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        held = self._values.view(len(self._values))[rows]
         # + 0.0 makes one key of 0.0 and -0.0
         return np.where(np.isnan(held), NO_KEY, (held + 0.0).view(np.int64))
 
@@ -197,8 +197,8 @@ class DictionaryColumn:
             table[codes[codes < len(table)]] = True
         return table[self._codes.view(count)]
 
-    def keys(self, count: int) -> NDArray[np.int64]:
-        codes = self._codes.view(count).astype(np.int64)
+    def keys(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        codes = self._codes.view(len(self._codes))[rows].astype(np.int64)
         return np.where(codes == 0, NO_KEY, codes)
 
     def taken(self, rows: NDArray[np.int64]) -> Self:

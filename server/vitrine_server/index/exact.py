@@ -45,26 +45,26 @@ def search(
     ):
         return _search_blocks(queries, vectors, k)
     bits = None if selection is None else selection.bits
-    return ordered(*faiss_api.nearest(queries, vectors, k, metric, bits))
+    return tops(*faiss_api.nearest(queries, vectors, k, metric, bits), k)
 
 
 def top(
     scores: NDArray[np.float32], rows: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The k best of candidates (B, M), best first, ties by row."""
-    if scores.shape[1] > k:
-        best = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, -k:]
-        scores = np.take_along_axis(scores, best, axis=1)
-        rows = np.take_along_axis(rows, best, axis=1)
-    return ordered(scores, rows)
+    """The k best of candidates (M,), best first, ties by row."""
+    if len(scores) > k:
+        best = scores.argpartition(len(scores) - k)[-k:]
+        scores, rows = scores[best], rows[best]
+    order = np.lexsort((rows, -scores))
+    return scores[order], rows[order]
 
 
-def ordered(
-    scores: NDArray[np.float32], rows: NDArray[np.int64]
+def tops(
+    scores: NDArray[np.float32], rows: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Candidates (B, M) sorted by falling score, ties by row."""
-    order = np.lexsort((rows, -scores), axis=1)
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    """`top` for each of B queries: scores and rows (B, M) to (B, min(k, M))."""
+    best = [top(*pair, k) for pair in zip(scores, rows, strict=True)]
+    return np.stack([pair[0] for pair in best]), np.stack([pair[1] for pair in best])
 
 
 def _search_rows(
@@ -75,7 +75,7 @@ def _search_rows(
     rows: NDArray[np.int64],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     scores = np.stack([faiss_api.scores_of(query, vectors, rows, metric) for query in queries])
-    return top(scores, np.broadcast_to(rows, scores.shape), k)
+    return tops(scores, np.broadcast_to(rows, scores.shape), k)
 
 
 def _search_blocks(
@@ -86,8 +86,8 @@ def _search_blocks(
     for start in range(0, len(vectors), _GEMM_ROWS):
         scores = queries @ vectors[start : start + _GEMM_ROWS].T
         rows = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
-        scores, rows = top(scores, rows, k)
-        best_scores, best_rows = top(
+        scores, rows = tops(scores, rows, k)
+        best_scores, best_rows = tops(
             np.concatenate([best_scores, scores], axis=1),
             np.concatenate([best_rows, rows], axis=1),
             k,

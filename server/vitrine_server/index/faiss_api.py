@@ -141,33 +141,31 @@ class FaissIndex:
         self._index = index
         self._inner = faiss.downcast_index(index)
         self._is_ivf = hasattr(self._inner, "nprobe")
+        self._is_graph = hasattr(self._inner, "hnsw")
+        self.count = int(index.ntotal)
+        # inverted lists, 0 for an index without
+        self.lists = int(self._inner.nlist) if self._is_ivf else 0
+        self._parameters: dict[int, Any] = {}
 
     @classmethod
     def create(cls, dimension: int, factory: str, metric: Metric) -> FaissIndex:
         """From FAISS's factory language, https://github.com/facebookresearch/faiss/wiki."""
-        kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+        # unit vectors have the same neighbours under both, and a graph is 10 % faster under L2
+        euclidean = metric == "l2" or (metric == "cosine" and factory.startswith("HNSW"))
+        kind = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
         created = cls(faiss.index_factory(dimension, factory, kind))
         if created._is_ivf:
             created._inner.cp.niter = _KMEANS_ROUNDS
             created._inner.cp.spherical = metric != "l2"
             created._quantizer.hnsw.efConstruction = _COARSE_BUILD_EFFORT
             created._quantizer.hnsw.efSearch = _COARSE_BUILD_EFFORT
-        elif hasattr(created._inner, "hnsw"):
+        elif created._is_graph:
             created._inner.hnsw.efConstruction = _HNSW_BUILD_EFFORT
         return created
 
     @property
     def _quantizer(self) -> Any:
         return faiss.downcast_index(self._inner.quantizer)
-
-    @property
-    def count(self) -> int:
-        return int(self._index.ntotal)
-
-    @property
-    def lists(self) -> int:
-        """Number of inverted lists; 0 for an index without."""
-        return int(self._inner.nlist) if self._is_ivf else 0
 
     def train(self, vectors: NDArray[np.float32]) -> None:
         use_one_core()
@@ -176,6 +174,7 @@ class FaissIndex:
     def add(self, vectors: NDArray[np.float32]) -> None:
         use_one_core()
         self._index.add(vectors)
+        self.count = int(self._index.ntotal)
 
     def clone(self) -> FaissIndex:
         return FaissIndex(faiss.clone_index(self._index))
@@ -192,19 +191,33 @@ class FaissIndex:
         effort: inverted lists probed, or HNSW's efSearch. bits: packed little-endian, rows allowed.
         """
         use_one_core()
-        selector = None if bits is None else faiss.IDSelectorBitmap(bits)
+        if bits is not None:
+            parameters = self._made_parameters(effort, faiss.IDSelectorBitmap(bits))
+        else:
+            parameters = self._parameters.get(effort)
+            if parameters is None:
+                parameters = self._parameters[effort] = self._made_parameters(effort, None)
+        scores = np.empty((len(queries), k), np.float32)
+        rows = np.empty((len(queries), k), np.int64)
+        # what `search` of the Python class does, without its checks: they cost 50 us
+        self._index.search_c(
+            len(queries),
+            faiss.swig_ptr(queries),
+            k,
+            faiss.swig_ptr(scores),
+            faiss.swig_ptr(rows),
+            parameters,
+        )
+        return rows
+
+    def _made_parameters(self, effort: int, selector: Any) -> Any:
         if self._is_ivf:
             probes = min(effort, self.lists)
             coarse = faiss.SearchParametersHNSW(efSearch=max(2 * probes, 16))
-            parameters = faiss.SearchParametersIVF(
-                nprobe=probes, sel=selector, quantizer_params=coarse
-            )
-        elif hasattr(self._inner, "hnsw"):
-            parameters = faiss.SearchParametersHNSW(efSearch=max(effort, k), sel=selector)
-        else:
-            parameters = faiss.SearchParameters(sel=selector)
-        rows: NDArray[np.int64] = self._index.search(queries, k, params=parameters)[1]
-        return rows
+            return faiss.SearchParametersIVF(nprobe=probes, sel=selector, quantizer_params=coarse)
+        if self._is_graph:
+            return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+        return faiss.SearchParameters(sel=selector)
 
     def write(self, path: Path) -> None:
         """Write to a path; not durable by itself."""
@@ -214,7 +227,7 @@ class FaissIndex:
     def read(cls, path: Path) -> FaissIndex:
         """Read a file whose checksum was verified: FAISS itself loads damaged files."""
         index = cls(faiss.read_index(str(path)))
-        if hasattr(index._inner, "hnsw"):
+        if index._is_graph:
             links = index._inner.hnsw.neighbors
             codes = faiss.downcast_index(index._inner.storage).codes
             use_huge_pages(int(links.data()), 4 * links.size())

@@ -98,9 +98,20 @@ def nearest(
     found += _exact(
         state, queries, k, metric, _part(selection, start, state.count), start, state.count
     )
-    scores = np.concatenate([piece[0] for piece in found], axis=1)
-    rows = np.concatenate([piece[1] for piece in found], axis=1)
-    return exact.top(scores, rows, k)
+    return _merged(found, k)
+
+
+def _merged(
+    found: list[tuple[NDArray[np.float32], NDArray[np.int64]]], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best of what was found in several places, each sorted already."""
+    if len(found) == 1:
+        return found[0]
+    return exact.tops(
+        np.concatenate([scores for scores, _ in found], axis=1),
+        np.concatenate([rows for _, rows in found], axis=1),
+        k,
+    )
 
 
 def _part(selection: Selection | None, start: int, stop: int) -> Selection | None:
@@ -157,11 +168,7 @@ def _approximate(
         if len(best[1]) < wanted:
             # the graph or the lists led to too few of the selected rows
             pieces = _exact(state, query[None], k, metric, part, start, start + segment.count)
-            every = exact.top(
-                np.concatenate([piece[0] for piece in pieces], axis=1),
-                np.concatenate([piece[1] for piece in pieces], axis=1),
-                k,
-            )
+            every = _merged(pieces, k)
             best = every[0][0], every[1][0]
         scores[position, : len(best[0])], rows[position, : len(best[1])] = best
     return scores, rows
@@ -190,25 +197,26 @@ def _best_of_groups(
     costs one round and not the answer.
     """
     wanted = min(question.offset + question.k, state.alive.alive)
-    keys = state.columns[question.group_by or GROUP].keys(state.count)
+    groups = state.columns[question.group_by or GROUP]
     best: list[tuple[float, int]] = []
     taken: set[int] = set()
     fetch = 2 * wanted + 16
-    while len(best) < wanted:
+    while wanted:
         found = nearest(state, question.vector[None], fetch, metric, selection)
         scores, rows = found[0][0], found[1][0]
-        for score, row in zip(scores.tolist(), rows.tolist(), strict=True):
-            if row < 0 or len(best) == wanted:
+        scores, rows = scores[rows >= 0], rows[rows >= 0]
+        keys = groups.keys(rows)
+        for score, row, key in zip(scores.tolist(), rows.tolist(), keys.tolist(), strict=True):
+            if len(best) == wanted:
                 break
-            key = int(keys[row])
             if key == column.NO_KEY or key not in taken:
                 taken.add(key)
                 best.append((score, row))
-        if len(rows) < fetch:
+        if len(best) == wanted or len(rows) < fetch:
             break
         mask = state.alive.mask() if selection is None else selection.mask.copy()
         mask[rows] = False
-        mask &= ~np.isin(keys, list(taken - {column.NO_KEY}))
+        mask &= ~np.isin(groups.keys(np.arange(state.count)), list(taken - {column.NO_KEY}))
         selection = Selection(mask)
         fetch *= 2
     return (
