@@ -44,7 +44,6 @@ RETRY_S = 60.0
 
 _COPY_ROWS = 4096
 _NICE = 10
-_SEED = 20
 
 _log = structlog.get_logger(__name__)
 _one_merge = threading.Semaphore()  # of all collections: a merge takes a core and much memory
@@ -244,7 +243,7 @@ class Maintenance:
             self._check_stop()
             return state.vectors.take(rows[start:stop])
 
-        return rows[cluster_order(vectors, len(rows), _SEED)]
+        return rows[cluster_order(vectors, len(rows), ann.SEED)]
 
     def _write(
         self, writer: snapshot.Writer, state: State, rows: NDArray[np.int64]

@@ -30,7 +30,7 @@ TUNING_QUERIES = 128
 TUNING_K = 10
 _ADD_ROWS = 4096
 _TRAIN_ROWS_PER_LIST = 40
-_SEED = 20
+SEED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +148,26 @@ def build(
 
     stop: called often; raises to give up. Raises TooLowRecall.
     """
+    index = trained(family, vectors, metric)
+    fill(index, vectors, stop=stop)
+    return tuned(family, index, vectors, metric, target_recall, stop=stop)
+
+
+def trained(family: AnnFamily, vectors: NDArray[np.float32], metric: Metric) -> FaissIndex:
+    """An empty index whose quantisers are trained on a sample of vectors (N, D)."""
     rows, dimension = vectors.shape
     index = FaissIndex.create(dimension, _factory(family, dimension, rows), metric)
-    chance = np.random.default_rng(_SEED)
+    chance = np.random.default_rng(SEED)
     sample = min(rows, max(20_000, index.lists * _TRAIN_ROWS_PER_LIST))
     index.train(vectors[np.sort(chance.choice(rows, sample, replace=False))])
-    for start in range(0, rows, _ADD_ROWS):
+    return index
+
+
+def fill(index: FaissIndex, vectors: NDArray[np.float32], *, stop: Callable[[], None]) -> None:
+    """Add vectors (N, D) in steps; `stop` is called between them."""
+    for start in range(0, len(vectors), _ADD_ROWS):
         stop()
         index.add(np.ascontiguousarray(vectors[start : start + _ADD_ROWS]))
-    return tuned(family, index, vectors, metric, target_recall, stop=stop)
 
 
 def tuned(
@@ -173,7 +184,7 @@ def tuned(
     Half of the allowed misses are kept as a margin: the real queries are not the stored vectors.
     """
     aim = target_recall + (1 - target_recall) / 2
-    chance = np.random.default_rng(_SEED)
+    chance = np.random.default_rng(SEED)
     chosen = chance.choice(len(vectors), min(TUNING_QUERIES, len(vectors)), replace=False)
     queries = np.ascontiguousarray(vectors[chosen])
     k = min(TUNING_K, len(vectors) - 1)
