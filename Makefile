@@ -37,6 +37,45 @@ demo: $(EXPORT)/.installed $(SERVE)/.installed $(TRITON)/.installed ## Export, s
 	@[ -f model_repository/cpu/image_encoder/1/manifest.json ] || $(MAKE) --no-print-directory export
 	@deploy/demo.sh $(EXPORT) $(SERVE)
 
+##@ Measure
+
+# A running server's addresses, for load and load-report; START=1 makes load-report start its own.
+URL ?= http://127.0.0.1:8080
+TRITON_GRPC ?= 127.0.0.1:8001
+SLO ?= p99<100ms
+MIX ?= image
+BENCH_IMAGES = $(if $(IMAGES),$(IMAGES),build/bench-images)
+
+.PHONY: load
+load: $(DEV)/.installed $(BENCH_IMAGES) ## Locust with its web page against a running server (URL, MIX, IMAGES)
+	@$(DEV)/bin/locust -f benchmarks/locustfile.py --host $(URL) --images '$(BENCH_IMAGES)' \
+	    --mix '$(MIX)' --triton $(TRITON_GRPC) --class-picker --web-host 127.0.0.1
+
+.PHONY: load-report
+load-report: $(DEV)/.installed $(BENCH_IMAGES) ## Find what a server holds and write a report (SLO, MIX, URL or START=1)
+	@$(DEV)/bin/python benchmarks/load_report.py --images '$(BENCH_IMAGES)' --mix '$(MIX)' \
+	    --slo '$(SLO)' $(if $(START),--start,--url $(URL) --triton $(TRITON_GRPC))
+
+.PHONY: load-compare
+load-compare: $(DEV)/.installed ## Compare two load reports; fails on a regression (BASE, NEW)
+	@$(DEV)/bin/python benchmarks/load_compare.py '$(BASE)' '$(NEW)'
+
+.PHONY: load-batching
+load-batching: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## Sweep Triton's batching; writes a config for SLO
+	@$(DEV)/bin/python benchmarks/batching.py --images '$(BENCH_IMAGES)' --slo '$(SLO)'
+
+.PHONY: load-peers
+load-peers: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## Measure Vitrine beside the servers that people write
+	@$(DEV)/bin/python benchmarks/peers/run.py --images '$(BENCH_IMAGES)'
+
+.PHONY: bench
+bench: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## The generators, and HTTP against the engine alone
+	@$(DEV)/bin/python benchmarks/check_generator.py
+	@$(DEV)/bin/python benchmarks/http_saturation.py --images '$(BENCH_IMAGES)'
+
+build/bench-images: | $(DEV)/.installed
+	@$(DEV)/bin/python -m vitrine_training.samples $@
+
 ##@ Work on it
 
 .PHONY: test
@@ -52,6 +91,7 @@ lint: $(DEV)/.installed ## Check format, lint and types
 	@$(DEV)/bin/ruff format --check .
 	@$(DEV)/bin/ruff check .
 	@$(DEV)/bin/mypy $(foreach package,$(PACKAGES),-p vitrine_$(package))
+	@MYPYPATH=benchmarks $(DEV)/bin/mypy benchmarks/*.py
 
 .PHONY: format
 format: $(DEV)/.installed ## Format the code and apply the linter's safe fixes
@@ -74,7 +114,7 @@ clean: ## Remove caches and build outputs (environments, engines and data stay)
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} \
 	    /^##@ / {printf "\n%s\n", substr($$0, 5)} \
-	    /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	    /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Environments ------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from harness import machine
 from harness.engine import LocalEngine
+from harness.own_server import own_server
 from harness.pictures import content_type, load_folder, salted
 from harness.processes import ServerProcesses, Stopwatch, Window
 from harness.saturate import Saturation, saturate
@@ -28,6 +30,13 @@ from vitrine_server.config import load_settings
 
 def main() -> None:
     options = _options()
+    with ExitStack() as stack:
+        if options.url is None:
+            options.url = stack.enter_context(own_server()).url
+        _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> None:
     files = [picture.data for picture in load_folder(options.images, limit=options.limit)]
     engine = LocalEngine(options.engine, decode_threads=options.decode_threads)
     batch = options.batch or engine.best_batch
@@ -118,7 +127,7 @@ def _report(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8080")
+    parser.add_argument("--url", help="a running server; default: one is started and stopped")
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--limit", type=int, default=200, help="images of the folder to use")
     parser.add_argument("--engine", type=Path, default=load_settings().encoder_folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.console import Console
 from harness import machine, report
 from harness.gallery import fill
 from harness.observe import Observer
+from harness.own_server import own_server
 from harness.pictures import load_folder
 from harness.scenarios import Mix, make, parse_mix
 from harness.sweep import (
@@ -47,6 +49,14 @@ def main() -> None:
     if like:
         for name in ("mix", "slo", "arrivals", "step_s", "warmup_s", "repeats", "zipf", "seed"):
             setattr(options, name, like["settings"][name])
+    with ExitStack() as stack:
+        if options.start:
+            own = stack.enter_context(own_server())
+            options.url, options.triton = own.url, own.triton
+        _measure(options, like)
+
+
+def _measure(options: argparse.Namespace, like: dict[str, Any]) -> None:
     slo = Slo.parse(options.slo)
     folder = options.output / datetime.now().strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
@@ -147,6 +157,7 @@ def _plain(value: Any) -> Any:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8080")
+    parser.add_argument("--start", action="store_true", help="a server of its own, not --url")
     parser.add_argument("--triton", default="127.0.0.1:8001", help="its gRPC; empty: not observed")
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--limit", type=int, default=500, help="images of the folder to use")

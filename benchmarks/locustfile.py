@@ -206,7 +206,7 @@ def _extend_page(web_ui: Any) -> None:
     ]
     app = web_ui.app
 
-    @app.after_request  # type: ignore[untyped-decorator]
+    @app.after_request
     def add_stages(response: Response) -> Response:
         if request.path == "/stats/requests" and response.is_json:
             body = dict(response.get_json())
@@ -214,15 +214,15 @@ def _extend_page(web_ui: Any) -> None:
             response.set_data(app.json.dumps(body))
         return response
 
-    @app.route("/stages")  # type: ignore[untyped-decorator]
+    @app.route("/stages")
     def page() -> Response:
         return Response(PAGE.read_text(), mimetype="text/html")
 
-    @app.route("/stages/history")  # type: ignore[untyped-decorator]
+    @app.route("/stages/history")
     def history() -> Any:
         return {"history": log.history()}
 
-    @app.route("/stages/csv")  # type: ignore[untyped-decorator]
+    @app.route("/stages/csv")
     def as_csv() -> Response:
         text = io.StringIO()
         writer = csv.writer(text)

@@ -64,14 +64,14 @@ class LocalEngine:
 
 def _loader(published: manifest.Manifest) -> Any:
     def openvino_engine(path: Path) -> Any:
-        import openvino
+        import openvino  # type: ignore[import-untyped]
 
         compiled: Any = openvino.Core().compile_model(str(path), "CPU", published.properties)
         request = compiled.create_infer_request()
         return lambda pixels: request.infer({"pixels": pixels}, share_inputs=True)["embedding"]
 
     def onnxruntime_engine(path: Path) -> Any:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
 
         session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return lambda pixels: session.run(["embedding"], {"pixels": pixels})[0]

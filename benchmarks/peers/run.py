@@ -1,8 +1,8 @@
 """Vitrine beside the servers that people write: same encoder, images, machine, one run.
 
-    python benchmarks/peers/run.py --images FOLDER --url http://127.0.0.1:8080
+    python benchmarks/peers/run.py --images FOLDER
 
-Vitrine runs already (`make serve`); the peers are started here. Rounds take turns, so that a
+All of them are started here. Rounds take turns, so that a
 machine that slows down slows all. Prints image queries a second at saturation and p99 at half of
 each one's own saturation, with arrivals by the clock, and the ratios to Vitrine.
 """
@@ -34,6 +34,7 @@ sys.path.insert(0, str(HERE.parent))
 from harness import machine  # noqa: E402 (the path is set above)
 from harness.gallery import fill  # noqa: E402
 from harness.openloop import HttpChannel, OpenLoop, Prepared, plan  # noqa: E402
+from harness.own_server import own_server  # noqa: E402
 from harness.pictures import Picture, content_type, load_folder, salted  # noqa: E402
 from harness.saturate import saturate  # noqa: E402
 from harness.wire import Target  # noqa: E402
@@ -72,8 +73,10 @@ def main() -> None:
     if len(pictures) > options.limit:
         # the peers take the first of the sorted names
         pictures = pictures[: options.limit]
-    fill(options.url, pictures, collection=options.collection)
     with ExitStack() as stack:
+        if options.url is None:
+            options.url = stack.enter_context(own_server()).url
+        fill(options.url, pictures, collection=options.collection)
         path = f"/v1/collections/{options.collection}/search?k=10"
         systems = [_system("Vitrine", Target.of(options.url), path)]
         for folder, name in PEERS.items():
@@ -212,7 +215,7 @@ def _print(capacity: dict[str, list[float]], tails: dict[str, Recording]) -> Non
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8080")
+    parser.add_argument("--url", help="a running Vitrine; default: one is started and stopped")
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=300, help="images in each gallery")
     parser.add_argument("--collection", default="peers")
