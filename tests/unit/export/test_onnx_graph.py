@@ -65,7 +65,8 @@ def test_equals_pytorch_at_every_batch(
     pixels: NDArray[np.uint8],
 ) -> None:
     batches = [pixels[:count] for count in (1, 3, 64)]
-    assert onnx_graph.compare(runner(graph), tower, preprocessing, batches) <= 1e-5
+    module = onnx_graph.PixelEncoder(tower, preprocessing)
+    assert onnx_graph.compare(runner(graph), module, batches) <= 1e-5
 
 
 def test_embeddings_are_those_of_the_models_own_normalisation(
@@ -91,7 +92,9 @@ def test_a_graph_that_differs_is_refused(
     changed[0] *= 1.01
     weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
     with pytest.raises(ExportError, match="differs from PyTorch"):
-        onnx_graph.compare(runner(broken), tower, preprocessing, [pixels[:3]])
+        onnx_graph.compare(
+            runner(broken), onnx_graph.PixelEncoder(tower, preprocessing), [pixels[:3]]
+        )
 
 
 def test_an_answer_of_another_shape_is_refused(
@@ -99,7 +102,9 @@ def test_an_answer_of_another_shape_is_refused(
 ) -> None:
     with pytest.raises(ExportError, match="shape"):
         onnx_graph.compare(
-            lambda _: np.zeros((1, 32), np.float32), tower, preprocessing, [pixels[:3]]
+            lambda _: np.zeros((1, 32), np.float32),
+            onnx_graph.PixelEncoder(tower, preprocessing),
+            [pixels[:3]],
         )
 
 

@@ -131,7 +131,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, stop: int) -> list[str]:
     return calls
 
 
-@pytest.mark.parametrize("stop", range(1, 10))
+@pytest.mark.parametrize("stop", range(1, 11))
 def test_killed_at_any_step_the_old_or_the_new_engine_is_served(
     folder: Path,
     old: tuple[Path, Manifest],
@@ -141,13 +141,13 @@ def test_killed_at_any_step_the_old_or_the_new_engine_is_served(
 ) -> None:
     with monkeypatch.context() as patch:
         calls = interrupt(patch, stop)
-        if stop <= 7:
+        if stop <= 8:
             with pytest.raises(Killed):
                 publish.publish(*new, folder, reports={})
         else:
             publish.publish(*new, folder, reports={})
-            # engine: write, rename, folder; manifest: the same; then the old engine goes
-            assert calls == ["fsync", "rename", "fsync"] * 2 + ["remove"]
+            # engine: write, rename, folder; manifest: the same; link; then the old engine goes
+            assert calls == [*["fsync", "rename", "fsync"] * 2, "rename", "remove"]
     # the second rename is the commit
     assert manifests.load(folder) == (old if stop <= 5 else new)[1]
     publish.publish(*new, folder, reports={})

@@ -114,22 +114,38 @@ def test_drawings_keep_their_look_between_machines_and_versions() -> None:
 
     When the grammar is changed on purpose, raise `designs.GRAMMAR_VERSION` and record these again.
     """
-    assert designs.GRAMMAR_VERSION == 2
+    assert designs.GRAMMAR_VERSION == 3
     ink = [float((255 - draw(s, size=128).astype(float)).mean()) for s in range(6)]
     assert ink == pytest.approx(RECORDED_INK, abs=0.25)
 
 
-def test_sheets_of_a_design_differ_in_style_and_view() -> None:
+def test_the_first_sheets_show_the_figures_of_a_patent_in_order() -> None:
     design = designs.build(SEED, "kettle")
-    sheets = [sheet.compose(design.model, SEED, view=v, size=96) for v in range(12)]
-    assert sheets[0].view == "perspective"
-    assert len({s.style for s in sheets}) >= 4
-    assert len({s.view for s in sheets}) >= 4
-    assert {s.figures for s in sheets} > {1}
-    for s in sheets:
-        assert s.pixels.dtype == np.uint8
-        assert s.pixels.shape == (96, 96)
-        assert s.pixels[0, 0] > 200  # white paper
+    habits = [Draw(designs.mix(seed, 78)).unit("figures") for seed in range(60)]
+    single = next(seed for seed, value in enumerate(habits) if value < 0.7)
+    kinds = [sheet.compose(design.model, single, view=v, size=64).view for v in range(7)]
+    assert kinds == ["perspective", "front", "back", "left", "right", "top", "bottom"]
+    several = next(seed for seed, value in enumerate(habits) if value > 0.75)
+    assert sheet.compose(design.model, several, view=0, size=64).figures > 1
+
+
+def test_some_designs_keep_one_style_and_in_others_each_sheet_has_its_own() -> None:
+    design = designs.build(SEED, "kettle")
+    styles = [
+        len({sheet.compose(design.model, seed, view=v, size=48).style for v in range(6)})
+        for seed in range(24)
+    ]
+    assert 0.3 < sum(count == 1 for count in styles) / len(styles) < 0.9
+    assert max(styles) >= 4
+
+
+def test_sheets_are_square_grey_pictures_on_white() -> None:
+    design = designs.build(SEED, "kettle")
+    for view in range(8):
+        pixels = sheet.compose(design.model, SEED, view=view, size=96).pixels
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (96, 96)
+        assert pixels[0, 0] > 200
 
 
 @pytest.mark.parametrize("style", STYLES)
