@@ -145,6 +145,16 @@ def parse_multipart(request: Request, body: bytes, *, max_parts: int) -> list[Pa
     return parts
 
 
+def unknown_part(name: str, accepted: str) -> Invalid:
+    """The refusal of a part that has no meaning here."""
+    return Invalid(
+        f"There is no part {name[:128]!r} here.",
+        code="unknown_field",
+        field=name[:128],
+        accepted=accepted,
+    )
+
+
 def path_segment(value: str) -> str:
     """A path parameter as the caller meant it; paths are routed before they are unquoted."""
     return unquote(value, errors="surrogateescape")

@@ -49,12 +49,17 @@ _SEARCH_THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of a query: an encoded image, a vector or the id of an item; with its weight."""
+    """One piece of a query: an encoded image, a vector, a text or the id of an item.
+
+    where: the field that held it, as errors name it.
+    """
 
     image: bytes | None = None
     vector: list[float] | None = None
+    text: str | None = None
     item_id: str | None = None
     weight: float = 1.0
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +154,12 @@ class Pipeline:
         if not existed:
             raise ItemNotFound(item_id, name)
 
-    async def embed(self, encoded: Sequence[bytes], times: StageTimes) -> list[NDArray[np.float32]]:
-        """Embeddings (D,) float32 of encoded images, in order; the first failure is raised."""
+    async def embed(self, parts: Sequence[Part], times: StageTimes) -> list[NDArray[np.float32]]:
+        """Embeddings (D,) float32 of images and texts, in order; the first failure is raised."""
         deadline = self._deadline()
-        with self._admission.admit(len(encoded)):
+        with self._admission.admit(len(parts)):
             return list(
-                await asyncio.gather(*(self._embed(data, times, deadline) for data in encoded))
+                await asyncio.gather(*(self._embed(part, times, deadline) for part in parts))
             )
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -193,9 +198,9 @@ class Pipeline:
     async def _part_vector(
         self, collection: Collection, part: Part, times: StageTimes, deadline: float
     ) -> NDArray[np.float32]:
-        if part.image is not None:
+        if part.image is not None or part.text is not None:
             self._check_space(collection)
-            return await self._embed(part.image, times, deadline)
+            return await self._embed(part, times, deadline)
         if part.item_id is not None:
             item_id = part.item_id
             return await self.run(lambda: collection.vector(item_id))
@@ -230,7 +235,15 @@ class Pipeline:
             image_sha256=hashlib.sha256(data).hexdigest(),
         )
 
-    async def _embed(self, data: bytes, times: StageTimes, deadline: float) -> NDArray[np.float32]:
+    async def _embed(self, part: Part, times: StageTimes, deadline: float) -> NDArray[np.float32]:
+        if part.image is None:
+            raise Invalid(
+                f"Encoder {self._encoder.info.name!r} has no text tower.",
+                code="text_not_supported",
+                field=part.where or "text",
+                accepted="an image, a vector or an item_id; or an encoder exported with text",
+            )
+        data = part.image
         pixels = await self._decode(
             lambda: images.decode(data, self._encoder.info.preprocessing, limits=self._limits),
             times,

@@ -1,0 +1,54 @@
+"""Answers: JSON, and errors as RFC 9457 problem details."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vitrine_server.errors import VitrineError
+    from vitrine_server.metrics import StageTimes
+    from vitrine_server.services import Services
+
+PROBLEM = "application/problem+json"
+
+
+def json_response(
+    content: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """NumPy arrays become lists."""
+    text = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(text, status, headers=headers, media_type="application/json")
+
+
+def timed_response(parts: Services, answer: object, times: StageTimes) -> Response:
+    """Show the stage times in Server-Timing and count them in the metrics."""
+    parts.metrics.observe_stages(times)
+    return json_response(answer, headers={"Server-Timing": times.server_timing()})
+
+
+def problem(error: VitrineError) -> dict[str, Any]:
+    """Problem details of an error."""
+    shown: dict[str, Any] = {
+        "type": f"urn:vitrine:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+    }
+    if error.field is not None:
+        shown["field"] = error.field
+    if error.accepted is not None:
+        shown["accepted"] = error.accepted
+    return shown
+
+
+def problem_response(error: VitrineError) -> Response:
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    return Response(orjson.dumps(problem(error)), error.status, headers=headers, media_type=PROBLEM)

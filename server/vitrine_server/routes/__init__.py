@@ -1,0 +1,13 @@
+"""The HTTP API, a module a subject: parse, call the pipeline, render."""
+
+from __future__ import annotations
+
+from vitrine_server.routes import collections, embeddings, items, search, system
+
+ROUTERS = (
+    collections.router,
+    items.router,
+    search.router,
+    embeddings.router,
+    system.router,
+)

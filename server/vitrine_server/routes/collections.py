@@ -1,0 +1,66 @@
+"""Collections: list, create, describe, drop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, Response
+
+from vitrine_server import bodies, schemas
+from vitrine_server.records import CollectionSettings
+from vitrine_server.rendering import json_response
+from vitrine_server.routes.declare import COLLECTION, body_of, route
+from vitrine_server.services import services
+
+if TYPE_CHECKING:
+    from vitrine_server.records import CollectionInfo
+
+router = APIRouter()
+
+
+@route(router, "GET", "/v1/collections", answer=schemas.CollectionsAnswer)
+async def list_collections(request: Request) -> Response:
+    parts = services(request)
+    infos = await parts.pipeline.run(parts.catalogue.list)
+    return json_response({"collections": [_shown(info) for info in infos]})
+
+
+@route(
+    router,
+    "PUT",
+    COLLECTION,
+    answer=schemas.CollectionAnswer,
+    body=body_of(bodies.JSON, "CollectionSettings"),
+)
+async def put_collection(request: Request, collection: str) -> Response:
+    parts, name = services(request), bodies.path_segment(collection)
+    body = await bodies.read(request, parts.max_body_bytes)
+    settings = bodies.parse_json(CollectionSettings, body or b"{}")
+    made = await parts.pipeline.run(lambda: parts.catalogue.create(name, settings))
+    return json_response(_shown(made.describe()))
+
+
+@route(router, "GET", COLLECTION, answer=schemas.CollectionAnswer)
+async def get_collection(request: Request, collection: str) -> Response:
+    found = services(request).catalogue.get(bodies.path_segment(collection))
+    return json_response(_shown(found.describe()))
+
+
+@route(router, "DELETE", COLLECTION)
+async def delete_collection(request: Request, collection: str) -> Response:
+    parts, name = services(request), bodies.path_segment(collection)
+    await parts.pipeline.run(lambda: parts.catalogue.drop(name))
+    return json_response({"name": name, "deleted": True})
+
+
+def _shown(info: CollectionInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        **info.settings.model_dump(mode="json"),
+        "index": {"setting": info.settings.index, **info.index},
+        "count": info.count,
+        "encoder": {"name": info.encoder.name, "fingerprint": info.encoder.fingerprint},
+        "dimension": info.encoder.dimension,
+        "snapshot": info.snapshot,
+        "read_only": info.read_only,
+    }

@@ -1,0 +1,81 @@
+"""How a route is declared: its answer, its body and its problems in the OpenAPI document.
+
+Bodies are read by the routes themselves (limits come before parsing), so their models are named
+here by reference and added to the document by `complete_openapi`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic.json_schema import models_json_schema
+
+from vitrine_server import bodies, schemas
+from vitrine_server.records import CollectionSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fastapi import APIRouter, FastAPI
+
+COLLECTION = "/v1/collections/{collection}"
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "model": schemas.Problem,
+        "description": "The request is refused; the problem names the field",
+    },
+    "5XX": {"model": schemas.Problem, "description": "The server cannot answer now"},
+}
+_BODY_MODELS = (
+    CollectionSettings,
+    schemas.BatchLine,
+    schemas.ItemBody,
+    schemas.SearchBody,
+    schemas.EmbeddingsBody,
+)
+
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+IMAGE_BODY: Mapping[str, Any] = {
+    "image/*": _IMAGE,
+    bodies.MULTIPART: {"schema": {"type": "object", "properties": {"image": _IMAGE["schema"]}}},
+}
+
+
+def body_of(media_type: str, model: str) -> dict[str, Any]:
+    """A request body in the document: media type → one of the models below."""
+    return {media_type: {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+
+
+def route(
+    router: APIRouter,
+    method: str,
+    path: str,
+    *,
+    answer: type | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> Callable[[Any], Any]:
+    """Declare a handler `(request, **path parameters) -> Response`."""
+    return router.api_route(
+        path,
+        methods=[method],
+        responses={**_PROBLEMS, **({200: {"model": answer}} if answer else {})},
+        openapi_extra={"requestBody": {"required": True, "content": body}} if body else {},
+        response_model=None,
+    )
+
+
+def complete_openapi(app: FastAPI) -> None:
+    """Add the models that routes read by themselves to the generated document."""
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in _BODY_MODELS],
+        ref_template="#/components/schemas/{model}",
+    )
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        document["components"]["schemas"].update(definitions["$defs"])
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this as its extension point

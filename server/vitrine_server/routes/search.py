@@ -1,0 +1,107 @@
+"""Search: an image with options in the query string, or JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from vitrine_server import bodies, schemas
+from vitrine_server.errors import Invalid
+from vitrine_server.metrics import StageTimes
+from vitrine_server.pipeline import Part
+from vitrine_server.rendering import timed_response
+from vitrine_server.routes.declare import COLLECTION, IMAGE_BODY, body_of, route
+from vitrine_server.services import services
+
+_MAX_PARTS = 64
+
+router = APIRouter()
+
+
+@route(
+    router,
+    "POST",
+    COLLECTION + "/search",
+    answer=schemas.SearchAnswer,
+    body={**IMAGE_BODY, **body_of(bodies.JSON, "SearchBody")},
+)
+async def search(request: Request, collection: str) -> Response:
+    """An image with options in the query string, or JSON."""
+    parts, name = services(request), bodies.path_segment(collection)
+    parts.catalogue.get(name)
+    query, options = await _read(request, parts.max_body_bytes)
+    times = StageTimes()
+    result = await parts.pipeline.search(name, query, options, times)
+    hits: list[dict[str, Any]] = []
+    for hit in result.hits:
+        shown: dict[str, Any] = {"id": hit.id, "score": hit.score, "group": hit.group}
+        if options.with_metadata:
+            shown["metadata"] = hit.metadata
+        if options.with_vector:
+            shown["vector"] = hit.vector
+        hits.append(shown)
+    info = parts.encoder.info
+    answer = {
+        "hits": hits,
+        "encoder": {"name": info.name, "fingerprint": info.fingerprint},
+        "snapshot": result.snapshot,
+        "timings_ms": times.milliseconds(),
+    }
+    return timed_response(parts, answer, times)
+
+
+async def _read(request: Request, max_bytes: int) -> tuple[list[Part], schemas.SearchOptions]:
+    body = await bodies.read(request, max_bytes)
+    kind = bodies.media_type(request)
+    if kind == bodies.JSON:
+        asked = bodies.parse_json(schemas.SearchBody, body)
+        return query_parts(asked), asked
+    options = bodies.parse_query(schemas.SearchOptions, request.query_params)
+    if kind != bodies.MULTIPART:
+        return [Part(image=body)], options
+    parts = bodies.parse_multipart(request, body, max_parts=_MAX_PARTS)
+    for part in parts:
+        if part.name != "image":
+            raise bodies.unknown_part(part.name, "image")
+    if not parts:
+        raise Invalid("The body has no part.", field="image", accepted="a part image")
+    return [Part(image=part.data) for part in parts], options
+
+
+def query_parts(asked: schemas.SearchBody) -> list[Part]:
+    """The pieces of a query. Raises Invalid unless each is exactly one thing."""
+    single = [asked.image, asked.vector, asked.text, asked.item_id]
+    if sum(value is not None for value in [*single, asked.queries]) != 1:
+        raise Invalid(
+            "The query must be one thing.",
+            code="invalid_query",
+            field="image",
+            accepted="exactly one of image, vector, text, item_id and queries",
+        )
+    if asked.queries is None:
+        return [_part(asked, "", 1.0)]
+    return [
+        _part(part, f"queries.{index}.", part.weight) for index, part in enumerate(asked.queries)
+    ]
+
+
+def _part(part: schemas.QueryPart, where: str, weight: float) -> Part:
+    if sum(v is not None for v in (part.image, part.vector, part.text, part.item_id)) != 1:
+        raise Invalid(
+            "A query must be one thing.",
+            code="invalid_query",
+            field=where.rstrip("."),
+            accepted="exactly one of image, vector, text and item_id",
+        )
+    image = None
+    if part.image is not None:
+        image = bodies.decode_base64(part.image, field=f"{where}image")
+    return Part(
+        image=image,
+        vector=part.vector,
+        text=part.text,
+        item_id=part.item_id,
+        weight=weight,
+        where=f"{where}text" if part.text is not None else "",
+    )
