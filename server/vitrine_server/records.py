@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
+import math
+import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -31,6 +32,8 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 8
 MAX_MAGNITUDE = 1e12
 MIN_NORM = 1e-30
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 FieldName = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -173,7 +176,7 @@ def check_id(item_id: str) -> None:
         size = len(item_id.encode())
     except UnicodeEncodeError:
         size = 0
-    if not 1 <= size <= MAX_ID_BYTES or any(unicodedata.category(c) == "Cc" for c in item_id):
+    if not 1 <= size <= MAX_ID_BYTES or _CONTROL.search(item_id):
         raise Invalid(
             f"{item_id[:128]!r} cannot be an item id.",
             code="invalid_id",
@@ -198,7 +201,8 @@ def check_vector(
             accepted=accepted,
         )
     wide = vector.astype(np.float64)
-    if not np.isfinite(wide).all():
+    squared = float(wide @ wide)  # float64 holds the square of every float32
+    if not math.isfinite(squared):
         raise InvalidVector("The vector holds NaN or infinity.", field=field, accepted=accepted)
     if metric != "cosine":
         if np.abs(wide).max() > MAX_MAGNITUDE:
@@ -208,7 +212,7 @@ def check_vector(
                 accepted=f"{dimension} numbers within ±{MAX_MAGNITUDE:g}",
             )
         return np.ascontiguousarray(vector, np.float32)
-    norm = float(np.linalg.norm(wide))
+    norm = math.sqrt(squared)
     if norm < MIN_NORM:
         raise InvalidVector(
             "The vector is zero, and a zero vector has no cosine.", field=field, accepted=accepted
@@ -220,7 +224,6 @@ def check_metadata(metadata: Metadata, fields: dict[str, FieldType]) -> bytes:
     """The metadata as JSON bytes. Raises Invalid or TooLarge naming `metadata.<field>`."""
     if not isinstance(metadata, dict):
         raise Invalid("Metadata is not an object.", field="metadata", accepted="a JSON object")
-    _check_plain(metadata, "metadata", MAX_METADATA_DEPTH)
     try:
         text = orjson.dumps(metadata)
     except TypeError as error:
@@ -229,6 +232,9 @@ def check_metadata(metadata: Metadata, fields: dict[str, FieldType]) -> bytes:
             field="metadata",
             accepted="a JSON object with integers of at most 64 bits and valid Unicode",
         ) from None
+    if orjson.loads(text) != metadata or text.count(b"[") + text.count(b"{") > MAX_METADATA_DEPTH:
+        # NaN became null, or it may nest too deeply: find out where
+        _check_plain(metadata, "metadata", MAX_METADATA_DEPTH)
     if len(text) > MAX_METADATA_BYTES:
         raise TooLarge(
             f"The metadata takes {len(text)} bytes as JSON.",
@@ -247,7 +253,7 @@ def check_metadata(metadata: Metadata, fields: dict[str, FieldType]) -> bytes:
 
 def _check_plain(value: JsonValue, where: str, depth: int) -> None:
     """Refuse what JSON cannot carry or what nests too deeply."""
-    if isinstance(value, float) and not np.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise Invalid(f"{where} is {value}.", field=where, accepted="a finite number")
     if not isinstance(value, (dict, list)):
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import struct
 import time
 import zlib
 from collections import deque
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 
     from vitrine_server.records import Metadata
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE_NAME = "store.db"
 
 _PAGE_BYTES = 8192
 _MAX_VARIABLES = 500
+_NUMBERS = struct.Struct("<3q")
 
 _ROW = "label, id, metadata, created, updated, items.crc"
 _SCHEMA = """
@@ -112,20 +114,82 @@ class _Counters:
     count: int
     label_sum: int
 
-    def after(self, sequence: int, *, added: int = 0, removed: int = 0) -> _Counters:
-        """With one label added, or one removed."""
-        count = self.count + (added > 0) - (removed > 0)
-        return _Counters(sequence, count, self.label_sum + added - removed)
-
 
 def row_crc(label: int, item_id: str, metadata: bytes, created: int, updated: int) -> int:
-    """Checksum of an item's row, without its vector."""
-    seed = label * 0x9E3779B1 + created * 0x85EBCA77 + updated & 0xFFFFFFFF
-    return zlib.crc32(metadata, zlib.crc32(item_id.encode(), seed))
+    """Checksum of an item's row, without its vector. Raises struct.error beyond 64 bits."""
+    numbers = _NUMBERS.pack(label, created, updated)
+    return zlib.crc32(metadata, zlib.crc32(item_id.encode(), zlib.crc32(numbers)))
 
 
 class DamagedStore(Exception):
     """The file cannot be trusted; the message is one sentence that says what was found."""
+
+
+class _Batch:
+    """What the writes of one transaction change, collected so that each table is touched once."""
+
+    def __init__(self, counters: _Counters, found: dict[str, Row], now: int) -> None:
+        """found: the stored versions of the ids that the writes name."""
+        self.counters = counters
+        self._now = now
+        self._current = found
+        self._stored = {row.label for row in found.values()}
+        self._puts: dict[int, tuple[Row, Put]] = {}
+        self._gone: list[tuple[int]] = []
+        self._removals: list[tuple[int, int]] = []
+
+    def put(self, put: Put) -> Written:
+        removed = self._current.get(put.id)
+        label = self.counters.sequence + 1
+        created = self._now if removed is None else removed.created
+        row = Row(label, put.id, put.metadata, created, self._now)
+        self._step(removed, added=label)
+        self._puts[label] = row, put
+        self._current[put.id] = row
+        return Written(label, removed)
+
+    def delete(self, item_id: str) -> Written:
+        removed = self._current.pop(item_id, None)
+        if removed is not None:
+            self._step(removed)
+        return Written(None, removed)
+
+    def _step(self, removed: Row | None, added: int = 0) -> None:
+        sequence, count, total = self.counters.sequence + 1, self.counters.count, added
+        total += self.counters.label_sum
+        count += added > 0
+        if removed is not None:
+            count, total = count - 1, total - removed.label
+            if removed.label in self._stored:
+                self._gone.append((removed.label,))
+                self._removals.append((sequence, removed.label))
+            else:
+                # written and taken away in one transaction: it never reaches the tables
+                del self._puts[removed.label]
+        self.counters = _Counters(sequence, count, total)
+
+    def statements(self) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+        """Statements for `executemany`: removals first, an id is unique."""
+        for table in ("items", "vectors", "thumbnails"):
+            yield f"DELETE FROM {table} WHERE label = ?", [*self._gone]
+        yield "INSERT INTO removed VALUES (?, ?)", [*self._removals]
+        items: list[tuple[object, ...]] = []
+        vectors: list[tuple[object, ...]] = []
+        thumbnails: list[tuple[object, ...]] = []
+        for label, (row, put) in self._puts.items():
+            items.append((*row, put.image_sha256, row_crc(*row)))
+            vector = put.vector.astype("<f4", copy=False).tobytes()
+            vectors.append((label, vector, zlib.crc32(vector)))
+            if put.thumbnail is not None:
+                thumbnails.append((label, put.thumbnail))
+        yield "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", items
+        yield "INSERT INTO vectors VALUES (?, ?, ?)", vectors
+        yield "INSERT INTO thumbnails VALUES (?, ?)", thumbnails
+        counters = asdict(self.counters).items()
+        yield (
+            "UPDATE meta SET value = ? WHERE key = ?",
+            [(str(value), key) for key, value in counters],
+        )
 
 
 class Store:
@@ -191,23 +255,34 @@ class Store:
 
         Raises StorageFailed when the disk refuses; the transaction is then rolled back.
         """
-        now = time.time_ns() // 1000
         try:
             self._writer.execute("BEGIN IMMEDIATE")
+            found = self._find_all({write.id for write in writes})
+            batch = _Batch(self._counters, found, time.time_ns() // 1000)
             written = [
-                self._put(write, now) if isinstance(write, Put) else self._delete(write.id)
+                batch.put(write) if isinstance(write, Put) else batch.delete(write.id)
                 for write in writes
             ]
-            self._writer.executemany(
-                "UPDATE meta SET value = ? WHERE key = ?",
-                [(str(value), key) for key, value in asdict(self._counters).items()],
-            )
+            for statement, rows in batch.statements():
+                self._writer.executemany(statement, rows)
+            self._counters = batch.counters
         except BaseException as error:
             self.rollback()
             if isinstance(error, sqlite3.Error):
                 raise _storage_failed(error) from error
             raise
         return written
+
+    def _find_all(self, ids: set[str]) -> dict[str, Row]:
+        found: dict[str, Row] = {}
+        wanted = list(ids)
+        for start in range(0, len(wanted), _MAX_VARIABLES):
+            part = wanted[start : start + _MAX_VARIABLES]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT {_ROW} FROM items WHERE id IN ({marks})"
+            for values in self._writer.execute(query, part):
+                found[values[1]] = self._row(values)
+        return found
 
     def commit(self) -> None:
         """Make the transaction durable. Raises StorageFailed; the writes then never happened, or
@@ -224,55 +299,6 @@ class Store:
         self._counters = self._committed
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
-
-    def _put(self, put: Put, now: int) -> Written:
-        removed = self._remove(put.id)
-        label = self._counters.sequence + 1
-        self._counters = self._counters.after(label, added=label)
-        created = now if removed is None else removed.created
-        vector = put.vector.astype("<f4", copy=False).tobytes()
-        self._writer.execute(
-            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                label,
-                put.id,
-                put.metadata,
-                created,
-                now,
-                put.image_sha256,
-                row_crc(label, put.id, put.metadata, created, now),
-            ),
-        )
-        self._writer.execute(
-            "INSERT INTO vectors VALUES (?, ?, ?)", (label, vector, zlib.crc32(vector))
-        )
-        if put.thumbnail is not None:
-            self._writer.execute("INSERT INTO thumbnails VALUES (?, ?)", (label, put.thumbnail))
-        if removed is not None:
-            self._log_removal(removed)
-        return Written(label, removed)
-
-    def _delete(self, item_id: str) -> Written:
-        removed = self._remove(item_id)
-        if removed is not None:
-            self._counters = self._counters.after(self._counters.sequence + 1)
-            self._log_removal(removed)
-        return Written(None, removed)
-
-    def _remove(self, item_id: str) -> Row | None:
-        found = self._writer.execute(
-            f"SELECT {_ROW} FROM items WHERE id = ?", (item_id,)
-        ).fetchone()
-        if found is None:
-            return None
-        row = self._row(found)
-        self._counters = self._counters.after(self._counters.sequence, removed=row.label)
-        for table in ("items", "vectors", "thumbnails"):
-            self._writer.execute(f"DELETE FROM {table} WHERE label = ?", (row.label,))
-        return row
-
-    def _log_removal(self, removed: Row) -> None:
-        self._writer.execute("INSERT INTO removed VALUES (?, ?)", (self.sequence, removed.label))
 
     def forget_removals(self, until: int) -> None:
         """Drop the log of removals up to a sequence number that no snapshot needs. One transaction.
@@ -333,7 +359,7 @@ class Store:
             row = Row(*values[:5])
             if row_crc(*row) == values[5]:
                 return row
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, struct.error):
             pass
         raise DamagedStore(f"{self.path}: the record of write {values[0]} is damaged.")
 
@@ -444,17 +470,25 @@ def _add_identity(connection: sqlite3.Connection) -> None:
 
 
 def _add_checks(connection: sqlite3.Connection) -> None:
-    connection.create_function("row_crc", 5, row_crc, deterministic=True)
     connection.execute("ALTER TABLE items ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
-    connection.execute("UPDATE items SET crc = row_crc(label, id, metadata, created, updated)")
     connection.execute(
         "INSERT INTO meta SELECT 'count', count(*) FROM items"
         " UNION SELECT 'label_sum', coalesce(sum(label), 0) FROM items"
     )
 
 
+def _check_all_bits(connection: sqlite3.Connection) -> None:
+    """The checksum of version 3 left out the upper half of every number."""
+    connection.create_function("row_crc", 5, row_crc, deterministic=True)
+    connection.execute("UPDATE items SET crc = row_crc(label, id, metadata, created, updated)")
+
+
 # from schema version 1 to 2, from 2 to 3, …
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_add_identity, _add_checks)
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _add_identity,
+    _add_checks,
+    _check_all_bits,
+)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
