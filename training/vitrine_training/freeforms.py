@@ -1,8 +1,7 @@
 """Designs of no class: random solids put together with symmetry, in a corpus's format.
 
 `python -m vitrine_training.freeforms OUT --designs 4000`. Beside the corpus of nameable things they
-add shapes that no grammar foresaw; they have no captions and belong to no class. With `--calm` two
-designs of three are nameable things all the same, and sheets vary less: what to train on first.
+add shapes that no grammar foresaw; they have no captions and belong to no class.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.progress import track
 
-from vitrine_training.corpus import designs, outlines, solids
+from vitrine_training.corpus import outlines, solids
 from vitrine_training.corpus.chance import Draw, mix
 from vitrine_training.corpus.mesh import Model, Pattern, joined, pack
 from vitrine_training.corpus.sheet import compose
 from vitrine_training.corpus.store import MANIFEST, sha256
-from vitrine_training.corpus.style import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -248,21 +246,13 @@ def design(seed: int) -> Model:
     return model
 
 
-def sheets(seed: int, *, views: int, size: int, free: bool, calm: bool) -> list[Sheet]:
-    """The sheets of one design: a free form or a thing of the corpus's grammar."""
-    draw = Draw(seed)
-    packed = pack(design(seed)) if free else designs.build(seed, designs.subclass_of(seed)).model
-    style = None
-    if calm and draw.chance("samestyle", 0.6):
-        style = draw.choice("ownstyle", tuple(STYLES), tuple(STYLES.values()))
-    return [
-        compose(packed, seed, view=view, size=size, style=style, calm=calm) for view in range(views)
-    ]
+def sheets(seed: int, *, views: int, size: int) -> list[Sheet]:
+    """The sheets of one free form."""
+    packed = pack(design(seed))
+    return [compose(packed, seed, view=view, size=size) for view in range(views)]
 
 
-def generate(
-    out: Path, *, count: int, views: int, size: int, seed: int, calm: bool = False
-) -> None:
+def generate(out: Path, *, count: int, views: int, size: int, seed: int) -> None:
     """Write a corpus of `count` designs into `out`, all of the split "train"."""
     out.mkdir(parents=True, exist_ok=True)
     shards = []
@@ -271,8 +261,7 @@ def generate(
         pixels = np.empty(((last - first) * views, size, size), np.uint8)
         lines: list[str] = []
         for index in track(range(first, last), f"free forms {first}-{last}"):
-            free = not calm or index % 3 == 0
-            for sheet in sheets(mix(seed, index), views=views, size=size, free=free, calm=calm):
+            for sheet in sheets(mix(seed, index), views=views, size=size):
                 pixels[len(lines)] = sheet.pixels
                 row = {
                     "design": index,
@@ -299,7 +288,7 @@ def generate(
             }
         )
     names = [f"free forms {group}" for group in range(-(-count // _GROUP))]
-    manifest = {"seed": seed, "size": size, "calm": calm, "subclass_names": names, "shards": shards}
+    manifest = {"seed": seed, "size": size, "subclass_names": names, "shards": shards}
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
@@ -311,7 +300,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=int, default=6)
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--seed", type=int, default=4242)
-    parser.add_argument("--calm", action="store_true", help="upright single figures, fewer styles")
     options = parser.parse_args(arguments)
     generate(
         options.out,
@@ -319,7 +307,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         views=options.views,
         size=options.size,
         seed=options.seed,
-        calm=options.calm,
     )
 
 

@@ -40,23 +40,6 @@ def test_a_written_corpus_opens_and_joins_another(tmp_path: Path) -> None:
     assert both.texts[:10] == other.texts
 
 
-def test_calm_sheets_are_mostly_single_figures() -> None:
-    calm = [
-        sheet
-        for seed in range(12)
-        for sheet in freeforms.sheets(seed, views=4, size=64, free=seed % 2 == 0, calm=True)
-    ]
-    wild = [
-        sheet
-        for seed in range(12)
-        for sheet in freeforms.sheets(seed, views=4, size=64, free=seed % 2 == 0, calm=False)
-    ]
-    assert sum(sheet.figures > 1 for sheet in calm) < sum(sheet.figures > 1 for sheet in wild)
-    styles = [{sheet.style for sheet in calm[i : i + 4]} for i in range(0, 48, 4)]
-    assert any(len(own) == 1 for own in styles)
-    assert any(len(own) > 1 for own in styles)
-
-
 def test_designs_depend_on_the_seed_alone() -> None:
     first, again, other = freeforms.design(5), freeforms.design(5), freeforms.design(6)
     assert len(first.patches) == len(again.patches)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 # Raised when a change makes old seeds draw other designs.
-GRAMMAR_VERSION = 2
+GRAMMAR_VERSION = 3
 
 # importing the families registers their subclasses
 _FAMILIES = grammar.FAMILIES

@@ -20,7 +20,7 @@ NEAR_COPY_SHARE = 0.24  # of the odd designs: each is compared with the even des
 VALIDATION_SHARE = 0.06
 UNSEEN_WEIGHT = 0.35  # held-out subclasses are for measuring only: fewer of them
 GENERIC_WEIGHT = 2.5  # free compositions: the widest variety of forms
-QUERY_VIEWS = 2
+QUERY_VIEWS = 5  # of a held-out design, but never more than half of its sheets
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ def sheets(
     """
     seed = mix(item.seed, item.index)
     held = item.split != "train"
+    first_query = views - min(QUERY_VIEWS, views // 2)
     query_style = Draw(mix(seed, 34)).choice("style", tuple(STYLES), tuple(STYLES.values()))
     for view in range(views):
-        query = held and view >= views - QUERY_VIEWS
+        query = held and view >= first_query
         yield (
             sheet.compose(
                 design.model, seed, view=view, size=size, style=query_style if query else None,

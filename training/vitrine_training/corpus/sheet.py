@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .figure import Pen
     from .mesh import Packed
+    from .style import Reproduction
 
     Gray = NDArray[np.uint8]
 
 _SIDES = tuple(ORTHOGRAPHIC)
+ONE_HAND_SHARE = 0.6
+# The figures of a typical patent in their order; further ones are drawn by chance.
+_SCHEDULE = ("perspective", *_SIDES, "perspective")
 
 
 @dataclass(frozen=True)
@@ -35,31 +40,32 @@ class Sheet:
     figures: int
 
 
-def _views(draw: Draw, view: int) -> list[View]:
-    """Return the figures of sheet number `view`; sheet 0 starts with a perspective view."""
-    kinds = (*_SIDES, "perspective", "detail")
-    weights = (12, 9, 9, 9, 9, 7, 22, 3)
-    kind = "perspective" if view == 0 else draw.choice("kind", kinds, weights)
+def _views(habit: Draw, draw: Draw, view: int) -> tuple[list[View], int]:
+    """Return the figures of sheet number `view` and the number of the first of them.
+
+    A draughtsman keeps to a number of figures a sheet, and the figures follow one another.
+    """
+    usual = habit.choice("figures", (1, 2, 3, 4), (72, 20, 4, 4))
+    count = draw.choice("figures", (1, 2), (3, 1)) if draw.chance("unusual", 0.1) else usual
+    start = view * usual
+    views = [_figure(draw.part(f"figure{i}"), start + i) for i in range(count)]
+    return views, start + 1
+
+
+def _figure(draw: Draw, index: int) -> View:
+    if index < len(_SCHEDULE):
+        kind = _SCHEDULE[index]
+    else:
+        kind = draw.choice("kind", ("perspective", *_SIDES, "detail"), (6, 1, 1, 1, 1, 1, 1, 1))
+    if kind in ORTHOGRAPHIC:
+        return ORTHOGRAPHIC[kind]
+    view = perspective(draw)
     if kind == "perspective":
-        first = perspective(draw)
-    elif kind == "detail":
-        base = perspective(draw)
-        first = View(
-            "detail", base.azimuth, base.elevation, zoom=draw.uniform("zoom", 1.5, 2.3),
-            x=draw.uniform("at_x", -0.35, 0.35), y=draw.uniform("at_y", -0.35, 0.35),
-        )  # fmt: skip
-    else:
-        first = ORTHOGRAPHIC[kind]
-    count = draw.choice("figures", (1, 2, 3, 4), (70, 20, 5, 5))
-    # the opposite side is the usual companion: front and back, left and right, top and bottom
-    if kind in _SIDES and draw.chance("opposite", 0.7):
-        start = _SIDES.index(kind) ^ 1
-    else:
-        start = draw.integer("second", 0, 5)
-    others = [ORTHOGRAPHIC[_SIDES[(start + i) % 6]] for i in range(count - 1)]
-    if first.zoom > 1.0:
-        others = others[:1]
-    return [first, *others]
+        return view
+    return View(
+        "detail", view.azimuth, view.elevation, zoom=draw.uniform("zoom", 1.5, 2.3),
+        x=draw.uniform("at_x", -0.35, 0.35), y=draw.uniform("at_y", -0.35, 0.35),
+    )  # fmt: skip
 
 
 def perspective(draw: Draw) -> View:
@@ -69,37 +75,38 @@ def perspective(draw: Draw) -> View:
     height = draw.uniform("height", 10.0, 50.0)
     return View(
         "perspective", side + draw.uniform("swing", -24.0, 24.0), -height if below else height,
-        roll=draw.uniform("roll", -40.0, 40.0) if draw.chance("tilted", 0.12) else 0.0,
+        roll=draw.uniform("roll", -40.0, 40.0) if draw.chance("tilted", 0.06) else 0.0,
         perspective=draw.choice("lens", (0.0, 0.12, 0.25, 0.38), (5, 2, 2, 1)),
     )  # fmt: skip
 
 
 def compose(
     packed: Packed, seed: int, *, view: int, size: int, style: str | None = None,
-    avoid: Collection[str] = (), calm: bool = False,
+    avoid: Collection[str] = (),
 ) -> Sheet:  # fmt: skip
     """Draw sheet number `view` of a design as a (size, size) square.
 
-    style: a name of `STYLES`, drawn for this sheet when None; `avoid` are styles it must not get.
-    calm: nearly always one upright figure, from which a short training learns more.
+    Layout is a habit of the whole design. In most designs pen, style and reproduction are
+    too, as in real ones; in the rest each sheet has its own, so that none can be relied
+    on. style: a name of `STYLES`, drawn when None; `avoid` are styles that it must not get.
     """
-    draw = Draw(mix(seed, view, 77))
+    habit, draw = Draw(mix(seed, 78)), Draw(mix(seed, view, 77))
+    hand = habit if habit.chance("one_hand", ONE_HAND_SHARE) else draw
     names = [name for name in STYLES if name not in avoid]
-    style = style or draw.choice("style", names, [STYLES[name] for name in names])
+    style = style or hand.choice("style", names, [STYLES[name] for name in names])
     pixels = int(size * (2.6 if size <= 320 else 2))
-    views = _views(draw, view)
-    if calm and not draw.chance("several", 0.12):
-        views = views[:1]
+    views, number = _views(habit, draw, view)
     boxes = [extent(packed, v) for v in views]
-    figures = _draw_figures(packed, views, boxes, draw, style, pixels)
-    upright = calm and not draw.chance("mayturn", 0.12)
-    sheet = figures if upright else _turn(figures, draw)
-    return Sheet(_reduce(sheet, size, draw), views[0].kind, style, len(views))
+    pen = pen_for(style, hand, pixels)
+    sheet = _draw_figures(packed, views, boxes, draw, habit, pen, number, pixels)
+    sheet = _turn(sheet, habit, draw)
+    small = _reduce(sheet, size, draw, reproduction_for(hand, draw))
+    return Sheet(small, views[0].kind, style, len(views))
 
 
 def _draw_figures(
     packed: Packed, views: list[View], boxes: list[tuple[float, float, float, float]], draw: Draw,
-    style: str, pixels: int,
+    habit: Draw, pen: Pen, number: int, pixels: int,
 ) -> Gray:  # fmt: skip
     """Lay the figures out in a column, row or square, all at one scale, each with its label."""
     sizes = [(b[2] - b[0], b[3] - b[1]) for b in boxes]
@@ -108,14 +115,14 @@ def _draw_figures(
     wide = max(w for w, _ in sizes)
     high = max(h for _, h in sizes)
     gap = draw.uniform("between", 0.06, 0.5) * min(max(wide, 0.3), max(high, 0.3))
-    drop = draw.choice("label_drop", (0.05, 0.12, 0.35), (5, 4, 1)) * draw.uniform("drop", 0.8, 1.5)
-    letter = draw.choice("letter", (0.022, 0.032, 0.05), (4, 5, 1)) * draw.uniform("size", 0.8, 1.3)
+    drop = habit.choice("label_drop", (0.05, 0.12, 0.35), (5, 4, 1))
+    drop *= draw.uniform("drop", 0.8, 1.5)
+    letter = habit.choice("letter", (0.022, 0.032, 0.05), (4, 5, 1))
+    letter *= habit.uniform("size", 0.8, 1.3)
     labelled = not draw.chance("unlabelled", 0.06)
     total = max(columns * wide + (columns - 1) * gap, rows * (high + gap))
     scale = 0.93 * pixels / (total * (1.0 + (drop + letter if labelled and rows == 1 else 0.0)))
-    pen = pen_for(style, draw, pixels)
-    hand = hand_for(draw)
-    number = draw.integer("number", 1, 9)
+    hand = hand_for(habit)
     drawn: list[Gray] = []
     for i, view in enumerate(views):
         picture = render(packed, view, scale, pen, mix(draw.seed, i))
@@ -152,15 +159,16 @@ def _stacked(above: Gray, below: Gray, space: int) -> Gray:
     return out
 
 
-def _turn(sheet: Gray, draw: Draw) -> Gray:
-    """Rotate a wide sheet to portrait more often than not, as registers print them."""
+def _turn(sheet: Gray, habit: Draw, draw: Draw) -> Gray:
+    """Rotate a wide sheet to portrait in some designs, as registers print them."""
     wide = sheet.shape[1] > 1.15 * sheet.shape[0]
-    if draw.chance("turned", 0.45 if wide else 0.08):
-        sheet = np.rot90(sheet, 1 if draw.chance("anticlockwise", 0.85) else -1)
+    turned = habit.chance("turned", 0.4) if wide else habit.chance("all_turned", 0.05)
+    if turned != draw.chance("turned_otherwise", 0.06):
+        sheet = np.rot90(sheet, 1 if habit.chance("anticlockwise", 0.85) else -1)
     return np.ascontiguousarray(sheet)
 
 
-def _reduce(sheet: Gray, size: int, draw: Draw) -> Gray:
+def _reduce(sheet: Gray, size: int, draw: Draw, how: Reproduction) -> Gray:
     """Crop to the ink, leave a margin, reproduce, and letterbox on white."""
     rows = np.flatnonzero((sheet < 128).any(axis=1))
     columns = np.flatnonzero((sheet < 128).any(axis=0))
@@ -175,7 +183,7 @@ def _reduce(sheet: Gray, size: int, draw: Draw) -> Gray:
         sheet = np.asarray(turned)
     ratio = size / max(sheet.shape)
     inner = (max(1, round(sheet.shape[1] * ratio)), max(1, round(sheet.shape[0] * ratio)))
-    small = reproduce(sheet, inner, reproduction_for(draw))
+    small = reproduce(sheet, inner, how)
     out = np.full((size, size), 255, np.uint8)
     x, y = (size - inner[0]) // 2, (size - inner[1]) // 2
     out[y : y + inner[1], x : x + inner[0]] = np.asarray(small)

@@ -72,12 +72,12 @@ class Reproduction:
     seed: int
 
 
-def reproduction_for(draw: Draw) -> Reproduction:
-    """Return the reproduction of one sheet."""
-    kind = draw.choice(
+def reproduction_for(hand: Draw, draw: Draw) -> Reproduction:
+    """Return the reproduction of one sheet: its kind from `hand`, its grain from the sheet."""
+    kind = hand.choice(
         "reproduction", ("clean", "faint", "fax", "speckled", "jpeg"), (40, 22, 20, 6, 12)
     )
-    return Reproduction(kind, draw.unit("strength"), int(draw.unit("grain") * 2**31))
+    return Reproduction(kind, hand.unit("strength"), int(draw.unit("grain") * 2**31))
 
 
 def reproduce(sheet: Gray, size: tuple[int, int], how: Reproduction) -> Image.Image:
