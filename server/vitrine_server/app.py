@@ -12,14 +12,19 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from vitrine_server import manifest
 from vitrine_server.admission import Admission
+from vitrine_server.api_keys import Keys
+from vitrine_server.bodies import Budget
 from vitrine_server.catalogue import Catalogue
+from vitrine_server.door import Door
 from vitrine_server.encoder import Encoder, TritonEncoder
 from vitrine_server.errors import BadRequest, VitrineError
+from vitrine_server.http_server import Drain
 from vitrine_server.metrics import Metrics
-from vitrine_server.observe import Observe
+from vitrine_server.observe import REQUEST_ID, Observe
 from vitrine_server.pipeline import Pipeline
 from vitrine_server.records import EncoderIdentity
 from vitrine_server.rendering import PROBLEM, problem, problem_response
@@ -38,13 +43,17 @@ _ENCODER_CALLS = 3
 _log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, encoder: Encoder | None = None, drain: Drain | None = None
+) -> FastAPI:
     """The sidecar as an ASGI application; its parts live as long as its lifespan.
 
-    encoder: instead of the published one behind Triton. Raises ManifestError when no engine can be
-    served.
+    encoder: instead of the published one behind Triton. drain: of the server that runs it. Raises
+    ManifestError when no engine can be served, KeysUnusable.
     """
     metrics = Metrics()
+    budget = Budget(int(settings.max_buffered_mb * 1e6))
+    keys = Keys(settings.api_keys) if settings.api_keys else None
     published = None if encoder else manifest.load(settings.encoder_folder)
     info = published.encoder if published else cast("Encoder", encoder).info
     if not info.trained:
@@ -60,7 +69,9 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         )
         identity = EncoderIdentity(info.name, info.fingerprint, info.dimension)
         catalogue = Catalogue(settings.data, encoder=identity)
-        admission = Admission(max_images=settings.max_images_in_flight)
+        admission = Admission(
+            max_images=settings.max_images_in_flight, max_wait_s=settings.max_wait_s
+        )
         pipeline = Pipeline(
             settings=settings, catalogue=catalogue, encoder=served, admission=admission
         )
@@ -69,7 +80,9 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
             encoder_ready=lambda: float(served.ready),
             items=lambda: {one.name: one.count for one in catalogue.list()},
         )
-        app.state.services = Services(settings, catalogue, served, pipeline, metrics)
+        app.state.services = Services(
+            settings, catalogue, served, admission, pipeline, metrics, budget, drain or Drain()
+        )
         try:
             yield
         finally:
@@ -88,8 +101,16 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         app.include_router(router)
     app.add_exception_handler(VitrineError, _on_vitrine_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_unexpected)
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(Door, keys=keys, budget=budget)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "Server-Timing", REQUEST_ID],
+        )
+    app.add_middleware(Observe, metrics=metrics, log_requests=settings.log_requests)
     complete_openapi(app)
     return app
 
@@ -125,8 +146,3 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         headers=dict(refused.headers or {}),
         media_type=PROBLEM,
     )
-
-
-async def _on_unexpected(request: Request, error: Exception) -> Response:
-    _log.error("request failed", path=request.scope["path"], exc_info=error)
-    return problem_response(VitrineError("The server failed; its log has the reason."))

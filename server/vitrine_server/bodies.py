@@ -11,13 +11,16 @@ from urllib.parse import unquote
 
 from multipart import MultipartError, PushMultipartParser, parse_options_header
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
-from vitrine_server.errors import BadRequest, Invalid, TooLarge
+from vitrine_server.errors import BadRequest, Invalid, Overloaded, TooLarge
+from vitrine_server.services import services
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
+    from starlette.types import Scope
 
     from vitrine_server.records import Metadata
 
@@ -26,6 +29,7 @@ Model = TypeVar("Model", bound=BaseModel)
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 MULTIPART = "multipart/form-data"
+_HELD = "vitrine.held"  # key of the ASGI scope: bytes of the body
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,30 @@ class Part:
     data: bytes
 
 
+class Budget:
+    """Bytes of all bodies that are inside, so that many large ones cannot fill the memory."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.held = 0
+
+    def hold(self, scope: Scope, size: int) -> None:
+        """Count bytes of a request until it is answered. Raises Overloaded."""
+        if self.held + size > self._max_bytes:
+            raise Overloaded(
+                "Too many bytes of other requests are being processed.", retry_after_s=1
+            )
+        self.held += size
+        scope[_HELD] = scope.get(_HELD, 0) + size
+
+    def free(self, scope: Scope) -> None:
+        """The request is answered."""
+        self.held -= scope.pop(_HELD, 0)
+
+
 async def read(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge from the header or while it arrives, never after."""
+    """The whole body. Raises TooLarge from the header or while it arrives, never after; Overloaded
+    when the bodies of all requests are too many bytes."""
     too_large = TooLarge(
         f"The body is larger than {max_bytes} bytes.",
         code="body_too_large",
@@ -56,12 +82,21 @@ async def read(request: Request, max_bytes: int) -> bytes:
             field="Content-Encoding",
             accepted="a body that is not compressed",
         )
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
+    budget = services(request).budget
+    pieces: list[bytes] = []
+    received = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece: bytes = message.get("body", b"")
+        received += len(piece)
+        if received > max_bytes:
             raise too_large
-    return bytes(body)
+        budget.hold(request.scope, len(piece))
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def media_type(request: Request) -> str:

@@ -6,6 +6,7 @@ in docs/settings.md is checked against this class by a test.
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,32 @@ class Settings(BaseSettings):
     max_images_in_flight: int = Field(
         256, ge=1, description="images admitted at once; more are answered 429"
     )
+    max_wait_s: float = Field(
+        0.25, gt=0, description="expected wait of an image query, seconds, above which it gets 429"
+    )
     request_timeout_s: float = Field(10, gt=0, description="deadline of a request, seconds")
+    client_timeout_s: float = Field(
+        30, gt=0, description="longest that a client may take over its body or our answer, seconds"
+    )
+    max_connections: int = Field(4096, ge=1, description="HTTP connections open at once")
+    max_buffered_mb: float = Field(
+        1024, gt=0, description="bodies that are being received, all together, MB (10^6 bytes)"
+    )
+    drain_s: float = Field(
+        0.5, ge=0, description="from SIGTERM (not ready) to the last new connection, seconds"
+    )
+    api_keys: Path | None = Field(
+        None, description="file of API keys (docs/security.md); none: anybody may do everything"
+    )
+    allow_anonymous: bool = Field(
+        False, description="listen on other addresses than loopback without API keys"
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="web origins whose pages may call the API, as a JSON list"
+    )
+    log_requests: bool = Field(
+        False, description="a log line for each request"
+    )
 
     @property
     def encoder_folder(self) -> Path:
@@ -77,10 +103,24 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Settings of this process. Raises ConfigError with one sentence per wrong value."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         problems = [
             f"VITRINE_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
             for item in error.errors()
         ]
         raise ConfigError("; ".join(problems)) from None
+    if not (settings.api_keys or settings.allow_anonymous or _is_loopback(settings.host)):
+        raise ConfigError(
+            f"VITRINE_HOST={settings.host} would let anybody who reaches it write and delete: "
+            "name a file of keys in VITRINE_API_KEYS (docs/security.md), or set "
+            "VITRINE_ALLOW_ANONYMOUS=true where something in front of the server asks for them"
+        )
+    return settings
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

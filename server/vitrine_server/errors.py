@@ -2,9 +2,12 @@
 
     VitrineError
     ├── BadRequest                400  the request cannot be parsed
+    ├── Unauthorised              401  no API key, or one that is not known
+    ├── Forbidden                 403  the key's scope does not cover the call
     ├── NotFound                  404
     │   ├── CollectionNotFound
     │   └── ItemNotFound
+    ├── RequestTimeout            408  the client sends too slowly
     ├── Conflict                  409
     │   └── EncoderMismatch
     ├── TooLarge                  413  body, image, batch over a limit
@@ -13,7 +16,8 @@
     │   ├── InvalidImage
     │   ├── InvalidVector
     │   └── InvalidFilter
-    ├── Overloaded                429  the door is full; try again later
+    ├── Overloaded                429  the door is full, or a key's rate used up; try again later
+    ├── HeadersTooLarge           431
     ├── Unavailable               503
     │   └── EncoderUnavailable
     ├── DeadlineExceeded          504
@@ -62,6 +66,18 @@ class BadRequest(VitrineError):
     default_code = "malformed_request"
 
 
+class Unauthorised(VitrineError):
+    status = 401
+    title = "Unauthorised"
+    default_code = "unauthorised"
+
+
+class Forbidden(VitrineError):
+    status = 403
+    title = "Forbidden"
+    default_code = "forbidden"
+
+
 class NotFound(VitrineError):
     status = 404
     title = "Not found"
@@ -88,6 +104,12 @@ class ItemNotFound(NotFound):
             field=field,
             accepted="the id of an item in this collection",
         )
+
+
+class RequestTimeout(VitrineError):
+    status = 408
+    title = "Request timeout"
+    default_code = "request_timeout"
 
 
 class Conflict(VitrineError):
@@ -136,6 +158,12 @@ class Overloaded(VitrineError):
     status = 429
     title = "Too many requests"
     default_code = "overloaded"
+
+
+class HeadersTooLarge(VitrineError):
+    status = 431
+    title = "Request header fields too large"
+    default_code = "headers_too_large"
 
 
 class Unavailable(VitrineError):

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from vitrine_server import images
+from vitrine_server import deadlines, images
 from vitrine_server.batching import Batcher
 from vitrine_server.errors import (
     EncoderMismatch,
@@ -102,7 +101,9 @@ class Pipeline:
             )
         collection = self._catalogue.get(name)
         deadline = self._deadline()
-        with self._admission.admit(sum(part.image is not None for part in parts) or 1):
+        pictures = sum(part.image is not None or part.text is not None for part in parts)
+        gate = self._admission.queries if pictures else self._admission.lookups
+        with gate.admit(pictures or 1):
             vector = await self._query_vector(collection, parts, times, deadline)
             query = SearchQuery(
                 vector=vector,
@@ -128,7 +129,7 @@ class Pipeline:
         """
         collection = self._catalogue.get(name)
         deadline = self._deadline()
-        with self._admission.admit(len(drafts)):
+        with self._admission.writes.admit(len(drafts)):
             made = await asyncio.gather(
                 *(self._item(collection, draft, times, deadline) for draft in drafts),
                 return_exceptions=True,
@@ -157,7 +158,7 @@ class Pipeline:
     async def embed(self, parts: Sequence[Part], times: StageTimes) -> list[NDArray[np.float32]]:
         """Embeddings (D,) float32 of images and texts, in order; the first failure is raised."""
         deadline = self._deadline()
-        with self._admission.admit(len(parts)):
+        with self._admission.queries.admit(len(parts)):
             return list(
                 await asyncio.gather(*(self._embed(part, times, deadline) for part in parts))
             )
@@ -171,7 +172,7 @@ class Pipeline:
         self._workers.shutdown()
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._settings.request_timeout_s
+        return deadlines.within(self._settings.request_timeout_s)
 
     async def _query_vector(
         self, collection: Collection, parts: Sequence[Part], times: StageTimes, deadline: float

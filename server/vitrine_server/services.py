@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from vitrine_server.admission import Admission
+    from vitrine_server.bodies import Budget
     from vitrine_server.catalogue import Catalogue
     from vitrine_server.config import Settings
     from vitrine_server.encoder import Encoder
+    from vitrine_server.http_server import Drain
     from vitrine_server.metrics import Metrics
     from vitrine_server.pipeline import Pipeline
 
@@ -22,8 +25,11 @@ class Services:
     settings: Settings
     catalogue: Catalogue
     encoder: Encoder
+    admission: Admission
     pipeline: Pipeline
     metrics: Metrics
+    budget: Budget
+    drain: Drain
 
     @property
     def max_body_bytes(self) -> int:

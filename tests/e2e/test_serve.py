@@ -186,7 +186,10 @@ def test_one_port_for_two(engine: Path, new_server: NewServer) -> None:
 
 @needs_triton
 def test_an_address_of_another_machine(engine: Path, new_server: NewServer) -> None:
-    assert "VITRINE_HOST=192.0.2.1" in refusal(new_server(engine, host="192.0.2.1"))
+    assert "VITRINE_HOST=192.0.2.1" in refusal(
+        new_server(engine, host="192.0.2.1", allow_anonymous="true")
+    )
+    assert "VITRINE_API_KEYS" in refusal(new_server(engine, host="0.0.0.0"))
 
 
 @needs_triton

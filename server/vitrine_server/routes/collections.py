@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 
-@route(router, "GET", "/v1/collections", answer=schemas.CollectionsAnswer)
+@route(router, "GET", "/v1/collections", scope="read", answer=schemas.CollectionsAnswer)
 async def list_collections(request: Request) -> Response:
     parts = services(request)
     infos = await parts.pipeline.run(parts.catalogue.list)
@@ -29,6 +29,7 @@ async def list_collections(request: Request) -> Response:
     router,
     "PUT",
     COLLECTION,
+    scope="admin",
     answer=schemas.CollectionAnswer,
     body=body_of(bodies.JSON, "CollectionSettings"),
 )
@@ -40,13 +41,13 @@ async def put_collection(request: Request, collection: str) -> Response:
     return json_response(_shown(made.describe()))
 
 
-@route(router, "GET", COLLECTION, answer=schemas.CollectionAnswer)
+@route(router, "GET", COLLECTION, scope="read", answer=schemas.CollectionAnswer)
 async def get_collection(request: Request, collection: str) -> Response:
     found = services(request).catalogue.get(bodies.path_segment(collection))
     return json_response(_shown(found.describe()))
 
 
-@route(router, "DELETE", COLLECTION)
+@route(router, "DELETE", COLLECTION, scope="admin")
 async def delete_collection(request: Request, collection: str) -> Response:
     parts, name = services(request), bodies.path_segment(collection)
     await parts.pipeline.run(lambda: parts.catalogue.drop(name))

@@ -6,17 +6,24 @@ here by reference and added to the document by `complete_openapi`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fastapi import Request, Response
 from pydantic.json_schema import models_json_schema
 
-from vitrine_server import bodies, schemas
+from vitrine_server import api_keys, bodies, schemas
 from vitrine_server.records import CollectionSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from fastapi import APIRouter, FastAPI
+
+    from vitrine_server.api_keys import Scope
+
+Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
 COLLECTION = "/v1/collections/{collection}"
 
@@ -52,17 +59,37 @@ def route(
     method: str,
     path: str,
     *,
+    scope: Scope | None,
     answer: type | None = None,
     body: Mapping[str, Any] | None = None,
-) -> Callable[[Any], Any]:
-    """Declare a handler `(request, **path parameters) -> Response`."""
-    return router.api_route(
-        path,
-        methods=[method],
-        responses={**_PROBLEMS, **({200: {"model": answer}} if answer else {})},
-        openapi_extra={"requestBody": {"required": True, "content": body}} if body else {},
-        response_model=None,
-    )
+) -> Callable[[Handler], Handler]:
+    """Declare a handler `(request, **path parameters) -> Response`.
+
+    scope: what a key must be good for; it is checked before the handler runs, so before a byte of
+    the body is read. None: no key is asked for (the path is in `door._OPEN`).
+    """
+    extra: dict[str, Any] = {"x-scope": scope, "security": [{"key": []}]} if scope else {}
+    if body:
+        extra["requestBody"] = {"required": True, "content": body}
+
+    def declare(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        async def checked(request: Request, **parameters: str) -> Response:
+            if scope is not None:
+                api_keys.caller().require(scope)
+            return await handler(request, **parameters)
+
+        router.add_api_route(
+            path,
+            checked,
+            methods=[method],
+            responses={**_PROBLEMS, **({200: {"model": answer}} if answer else {})},
+            openapi_extra=extra,
+            response_model=None,
+        )
+        return handler
+
+    return declare
 
 
 def complete_openapi(app: FastAPI) -> None:
@@ -76,6 +103,7 @@ def complete_openapi(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         document["components"]["schemas"].update(definitions["$defs"])
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this as its extension point

@@ -17,7 +17,7 @@ from vitrine_server.services import services
 router = APIRouter()
 
 
-@route(router, "POST", "/v1/embeddings", body=body_of(bodies.JSON, "EmbeddingsBody"))
+@route(router, "POST", "/v1/embeddings", scope="read", body=body_of(bodies.JSON, "EmbeddingsBody"))
 async def embeddings(request: Request) -> Response:
     """Input is text, a data: URI of an image, or a list of them."""
     parts = services(request)

@@ -30,6 +30,7 @@ router = APIRouter()
     router,
     "POST",
     COLLECTION + "/items:batch",
+    scope="write",
     answer=schemas.BatchAnswer,
     body=body_of(bodies.NDJSON, "BatchLine"),
 )
@@ -48,7 +49,7 @@ async def put_items(request: Request, collection: str) -> Response:
     return timed_response(parts, answer, times)
 
 
-@route(router, "GET", _ITEM + "/image")
+@route(router, "GET", _ITEM + "/image", scope="read")
 async def get_image(request: Request, collection: str, item_id: str) -> Response:
     parts, item_id = services(request), bodies.path_segment(item_id)
     found = parts.catalogue.get(bodies.path_segment(collection))
@@ -69,6 +70,7 @@ async def get_image(request: Request, collection: str, item_id: str) -> Response
     router,
     "PUT",
     _ITEM,
+    scope="write",
     answer=schemas.Stored,
     body={**IMAGE_BODY, **body_of(bodies.JSON, "ItemBody")},
 )
@@ -86,14 +88,14 @@ async def put_item(request: Request, collection: str, item_id: str) -> Response:
     return timed_response(parts, {"id": item_id, "sequence": result}, times)
 
 
-@route(router, "GET", _ITEM, answer=schemas.ItemAnswer)
+@route(router, "GET", _ITEM, scope="read", answer=schemas.ItemAnswer)
 async def get_item(request: Request, collection: str, item_id: str) -> Response:
     parts, item_id = services(request), bodies.path_segment(item_id)
     found = parts.catalogue.get(bodies.path_segment(collection))
     return json_response(await parts.pipeline.run(lambda: found.get(item_id)))
 
 
-@route(router, "DELETE", _ITEM, answer=schemas.Stored)
+@route(router, "DELETE", _ITEM, scope="write", answer=schemas.Stored)
 async def delete_item(request: Request, collection: str, item_id: str) -> Response:
     parts, name = services(request), bodies.path_segment(collection)
     item_id = bodies.path_segment(item_id)

@@ -23,6 +23,7 @@ router = APIRouter()
     router,
     "POST",
     COLLECTION + "/search",
+    scope="read",
     answer=schemas.SearchAnswer,
     body={**IMAGE_BODY, **body_of(bodies.JSON, "SearchBody")},
 )
@@ -30,6 +31,8 @@ async def search(request: Request, collection: str) -> Response:
     """An image with options in the query string, or JSON."""
     parts, name = services(request), bodies.path_segment(collection)
     parts.catalogue.get(name)
+    if bodies.media_type(request) != bodies.JSON:
+        parts.admission.queries.check()  # refuse before the image is read
     query, options = await _read(request, parts.max_body_bytes)
     times = StageTimes()
     result = await parts.pipeline.search(name, query, options, times)

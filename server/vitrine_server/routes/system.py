@@ -15,15 +15,17 @@ from vitrine_server.services import services
 router = APIRouter()
 
 
-@route(router, "GET", "/healthz")
+@route(router, "GET", "/healthz", scope=None)
 async def health(request: Request) -> Response:
     return json_response({"status": "ok"})
 
 
-@route(router, "GET", "/readyz")
+@route(router, "GET", "/readyz", scope=None)
 async def ready(request: Request) -> Response:
     parts = services(request)
-    checks: dict[str, Any] = {"encoder": "ok", "store": "ok"}
+    checks: dict[str, Any] = {"encoder": "ok", "store": "ok", "server": "ok"}
+    if parts.drain.started:
+        checks["server"] = "stopping"
     try:
         await parts.encoder.check()
     except VitrineError as error:
@@ -31,11 +33,11 @@ async def ready(request: Request) -> Response:
     if parts.catalogue.damaged:
         names = ", ".join(sorted(parts.catalogue.damaged))
         checks["store"] = f"damaged collections: {names}"
-    able = checks["encoder"] == "ok"
+    able = checks["encoder"] == checks["server"] == "ok"
     return json_response({"ready": able, "checks": checks}, status=200 if able else 503)
 
 
-@route(router, "GET", "/metrics")
+@route(router, "GET", "/metrics", scope="read")
 async def metrics(request: Request) -> Response:
     return Response(services(request).metrics.render(), media_type="text/plain; version=0.0.4")
 
