@@ -13,7 +13,9 @@ from safetensors import SafetensorError
 import vitrine_training
 from vitrine_export import catalogue, families, hub
 from vitrine_export.errors import ExportError
+from vitrine_export.text import TextTower
 from vitrine_server.manifest import EncoderInfo, Preprocessing, file_sha256, fingerprint
+from vitrine_training import text, tokens
 from vitrine_training.model import CONFIG_FILE, FAMILY, WEIGHTS_FILE, DesignViT
 
 if TYPE_CHECKING:
@@ -27,10 +29,12 @@ class Checkpoint:
     """An encoder before export.
 
     image: module, (B, 3, S, S) float32 normalised → (B, D) float32; need not be L2-normalised.
+    text: the tower that puts texts into the same space, if there is one.
     """
 
     image: nn.Module
     info: EncoderInfo
+    text: TextTower | None = None
 
 
 def load(encoder: str) -> Checkpoint:
@@ -69,9 +73,9 @@ def _from_folder(
         return _design_vit(folder, name=name, source=source, entry=entry)
     model_type = str(config.get("model_type"))
     entry = entry or families.entry_for_folder(folder, name, model_type)
-    module = families.load(folder, entry)
-    weights = _weights_sha256(folder)
-    return Checkpoint(module, _describe(entry, name, source, weights, trained=True))
+    towers = families.load(folder, entry)
+    info = _describe(entry, name, source, _weights_sha256(folder), trained=True)
+    return Checkpoint(towers.image, info, towers.text)
 
 
 def _design_vit(folder: Path, *, name: str, source: str, entry: catalogue.Entry) -> Checkpoint:
@@ -83,7 +87,19 @@ def _design_vit(folder: Path, *, name: str, source: str, entry: catalogue.Entry)
         raise families.unreadable(folder, error) from error
     weights = file_sha256(folder / WEIGHTS_FILE)
     entry = _with_config(entry, model)
-    return Checkpoint(model.eval(), _describe(entry, name, source, weights, trained=model.trained))
+    info = _describe(entry, name, source, weights, trained=model.trained)
+    return Checkpoint(model.eval(), info, _hashed_text_tower(folder))
+
+
+def _hashed_text_tower(folder: Path) -> TextTower | None:
+    """design-vit's own text tower, when the folder has one."""
+    if not (folder / text.CONFIG_FILE).is_file():
+        return None
+    try:
+        module = text.TextTower.load(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise families.unreadable(folder, error) from error
+    return TextTower(module=module, kind="hashed", length=tokens.MAX_TOKENS, buckets=module.buckets)
 
 
 def _untrained(entry: catalogue.Entry) -> Checkpoint:

@@ -10,7 +10,7 @@ import onnxruntime  # type: ignore[import-untyped]
 import openvino  # type: ignore[import-untyped]
 
 from vitrine_export.errors import ExportError
-from vitrine_export.onnx_graph import INPUT, OUTPUT
+from vitrine_export.onnx_graph import OUTPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,8 @@ class Engine(Protocol):
     runtime: Runtime
     properties: dict[str, str]
 
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, S, S, 3) uint8 → (B, D) float32."""
+    def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """pixels (B, S, S, 3) uint8 or tokens (B, T) int64 → (B, D) float32."""
 
 
 class OpenVinoEngine:
@@ -48,8 +48,8 @@ class OpenVinoEngine:
         self._compiled: Any = openvino.Core().compile_model(str(path), "CPU", self.properties)
         self._request: Any = self._compiled.create_infer_request()
 
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        result = self._request.infer({INPUT: pixels}, share_inputs=True, share_outputs=False)
+    def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        result = self._request.infer({0: batch}, share_inputs=True, share_outputs=False)
         return np.asarray(result[OUTPUT], np.float32)
 
 
@@ -61,9 +61,10 @@ class OnnxRuntimeEngine:
     def __init__(self, path: Path, precision: Precision) -> None:
         self.properties: dict[str, str] = {}
         self._session = session(path)
+        self._input = self._session.get_inputs()[0].name
 
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(self._session.run([OUTPUT], {INPUT: pixels})[0], np.float32)
+    def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(self._session.run([OUTPUT], {self._input: batch})[0], np.float32)
 
 
 def session(graph: Path | bytes) -> Any:
@@ -101,14 +102,14 @@ def has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def choose_runtime(path: Path, precision: Precision, size: int) -> tuple[Runtime, str]:
+def choose_runtime(path: Path, precision: Precision, example: NDArray[Any]) -> tuple[Runtime, str]:
     """OpenVINO when it survives a trial on this machine, else ONNX Runtime; and the reason.
 
-    OpenVINO has crashed in compile_model on some CPUs (openvino issue 35943), so the trial runs in
-    a process of its own.
+    example: a batch that the graph takes. OpenVINO has crashed in compile_model on some CPUs
+    (openvino issue 35943), so the trial runs in a process of its own.
     """
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_trial, args=(str(path), float_type(precision), size))
+    process = context.Process(target=_trial, args=(str(path), float_type(precision), example))
     process.start()
     process.join(_TRIAL_TIMEOUT_S)
     if process.is_alive():
@@ -120,9 +121,8 @@ def choose_runtime(path: Path, precision: Precision, size: int) -> tuple[Runtime
     return "openvino", "OpenVINO passed its trial"
 
 
-def _trial(path: str, precision_hint: str, size: int) -> None:
+def _trial(path: str, precision_hint: str, example: NDArray[Any]) -> None:
     hint = {"INFERENCE_PRECISION_HINT": precision_hint}
     compiled: Any = openvino.Core().compile_model(path, "CPU", hint)
-    answer = compiled(np.zeros((1, size, size, 3), np.uint8))[0]
-    if not np.isfinite(answer).all():
+    if not np.isfinite(compiled(example)[0]).all():
         raise SystemExit(3)

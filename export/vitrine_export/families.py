@@ -7,6 +7,7 @@ PyTorch (tests/unit/export/test_families.py).
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +15,13 @@ import torch.nn.functional as F
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.modeling_utils import AttentionInterface
 
 from vitrine_export import catalogue
 from vitrine_export.errors import ExportError
+from vitrine_export.text import TextTower, fit_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,8 @@ POOLING = {
     "chinese_clip": "projection",
 }
 PREPROCESSOR = "preprocessor_config.json"
+# A pair of towers that comes without any of these is exported for images alone.
+_TOKENISERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 _ATTENTION = "vitrine"
 
 transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -124,8 +128,41 @@ class ImageFeatures(nn.Module):
         return pooled
 
 
-def load(folder: Path, entry: catalogue.Entry) -> nn.Module:
-    """The image tower in `folder`, FP32, in eval mode.
+class TextFeatures(nn.Module):
+    """The text side of a pair of towers: (B, T) int64 → (B, D).
+
+    Padding is recognised by its id, so that the served graph has one input.
+    """
+
+    def __init__(self, model: Any, *, pad: int) -> None:
+        super().__init__()
+        self.text_model = model.text_model
+        self.projection = getattr(model, "text_projection", nn.Identity())
+        self.family = model.config.model_type
+        self.pad = pad
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if self.family == "chinese_clip":
+            mask = (tokens != self.pad).long()
+            answer = self.text_model(input_ids=tokens, attention_mask=mask)
+            pooled = answer.last_hidden_state[:, 0]
+        else:
+            # CLIP reads its causal end-of-text token, SigLIP was trained on unmasked padding.
+            pooled = self.text_model(input_ids=tokens).pooler_output
+        projected: Tensor = self.projection(pooled)
+        return projected
+
+
+@dataclass(frozen=True)
+class Towers:
+    """The modules of a checkpoint, FP32, in eval mode. text: None when it has no text tower."""
+
+    image: nn.Module
+    text: TextTower | None
+
+
+def load(folder: Path, entry: catalogue.Entry) -> Towers:
+    """The towers in `folder`.
 
     Raises ExportError when it is damaged, incomplete, pickled, or another family or size.
     """
@@ -139,7 +176,7 @@ def load(folder: Path, entry: catalogue.Entry) -> nn.Module:
         model, report = AutoModel.from_pretrained(
             folder,
             config=config,
-            attn_implementation=_ATTENTION,
+            attn_implementation=_attention(config),
             dtype=torch.float32,
             local_files_only=True,
             output_loading_info=True,
@@ -159,7 +196,7 @@ def load(folder: Path, entry: catalogue.Entry) -> nn.Module:
         raise ExportError(
             f"{folder} holds a model of type {config.model_type}, not {entry.family}."
         )
-    return _tower(model, entry)
+    return Towers(_tower(model, entry), _text_tower(model, folder))
 
 
 def random(entry: catalogue.Entry, *, seed: int) -> nn.Module:
@@ -234,6 +271,30 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()})
     return layer
+
+
+def _attention(config: Any) -> str | dict[str, str]:
+    """Every patch sees every other; a text's tokens see what its own mask says."""
+    if not hasattr(config, "text_config"):
+        return _ATTENTION
+    return {"": _ATTENTION, "vision_config": _ATTENTION, "text_config": "eager"}
+
+
+def _text_tower(model: Any, folder: Path) -> TextTower | None:
+    config = getattr(model.config, "text_config", None)
+    if config is None or not any((folder / name).is_file() for name in _TOKENISERS):
+        return None
+    # Chinese-CLIP was trained on 52 tokens, CLIP on 77, SigLIP on 64; positions may reach further.
+    usual = 52 if config.model_type.startswith("chinese") else 77
+    length = min(config.max_position_embeddings, usual)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(folder, error) from error
+    fitted = fit_tokenizer(definition, length=length, pad=tokenizer.pad_token)
+    module = TextFeatures(model, pad=tokenizer.pad_token_id).eval()
+    return TextTower(module=module, kind="huggingface", length=length, definition=fitted)
 
 
 def _side(size: object) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,14 +60,14 @@ def limits(precision: Precision) -> tuple[float, float]:
 
 def embed(
     engine: Engine,
-    pixels: NDArray[np.uint8],
+    inputs: NDArray[Any],
     *,
     batch: int,
     advance: Callable[[int], object] = lambda _: None,
 ) -> NDArray[np.float32]:
-    """All embeddings, (N, D)."""
+    """All embeddings of (N, …) pixels or tokens, (N, D)."""
     parts = []
-    for part in images.batches(pixels, batch):
+    for part in images.batches(inputs, batch):
         parts.append(engine.embed(part))
         advance(len(part))
     return np.concatenate(parts)
@@ -106,7 +106,7 @@ def _overlap(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
 
 def measure_speed(
     engines: Mapping[Precision, Engine],
-    pixels: NDArray[np.uint8],
+    inputs: NDArray[Any],
     *,
     batches: Sequence[int],
     advance: Callable[[], object],
@@ -119,7 +119,7 @@ def measure_speed(
         name: {batch: [] for batch in batches} for name in engines
     }
     for batch in batches:
-        part = np.ascontiguousarray(np.resize(pixels, (batch, *pixels.shape[1:])))
+        part = np.ascontiguousarray(np.resize(inputs, (batch, *inputs.shape[1:])))
         for engine in engines.values():
             engine.embed(part)  # the first call of a shape compiles kernels
         for _ in range(ROUNDS):

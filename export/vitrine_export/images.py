@@ -9,7 +9,7 @@ import hashlib
 import io
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -81,10 +81,10 @@ def load(
     return ImageSets(everything[:gate], everything[gate:], source, skipped)
 
 
-def batches(pixels: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
-    """Consecutive batches of at most `size` images."""
-    for start in range(0, len(pixels), size):
-        yield pixels[start : start + size]
+def batches(inputs: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    """Consecutive batches of at most `size` rows."""
+    for start in range(0, len(inputs), size):
+        yield inputs[start : start + size]
 
 
 def _files(folder: Path) -> Iterator[bytes]:

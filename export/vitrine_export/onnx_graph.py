@@ -1,6 +1,7 @@
 """PyTorch tower → ONNX graph, proven equal to PyTorch.
 
 pixels (B, S, S, 3) uint8 → [cast, normalise, tower, L2] → embedding (B, D) float32
+tokens (B, T) int64       → [tower, L2]                  → embedding (B, D) float32
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from vitrine_export.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 OPSET = 20  # the first with Gelu as one operation; LayerNormalization came with 17
 MAX_ERROR = 1e-4
-INPUT, OUTPUT = "pixels", "embedding"
+INPUT, TEXT_INPUT, OUTPUT = "pixels", "tokens", "embedding"
 
 
 class PixelEncoder(nn.Module):
@@ -52,11 +53,32 @@ class PixelEncoder(nn.Module):
         return F.normalize(self.tower(x), dim=-1)
 
 
+class TokenEncoder(nn.Module):
+    """A text tower as it is served: (B, T) int64 → (B, D) of unit length."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.normalize(self.tower(tokens), dim=-1)
+
+
 def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
-    """Trace the tower into an FP32 graph with a dynamic batch. Raises ExportError."""
-    module = PixelEncoder(tower, preprocessing).eval()
+    """Trace an image tower into an FP32 graph with a dynamic batch. Raises ExportError."""
     size = preprocessing.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    model = _export(PixelEncoder(tower, preprocessing), example, INPUT)
+    _read_shape_after_cast(model)
+    return model
+
+
+def build_text(tower: nn.Module, probe: Sequence[int]) -> onnx.ModelProto:
+    """Trace a text tower likewise. probe: the T ids of some text."""
+    return _export(TokenEncoder(tower), torch.tensor([probe, probe]), TEXT_INPUT)
+
+
+def _export(module: nn.Module, example: Tensor, name: str) -> onnx.ModelProto:
     table: dict[Any, Any] = {torch.ops.aten.scaled_dot_product_attention.default: _attention}
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -66,12 +88,12 @@ def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                module,
+                module.eval(),
                 (example,),
                 dynamo=True,
                 optimize=True,
                 opset_version=OPSET,
-                input_names=[INPUT],
+                input_names=[name],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
                 custom_translation_table=table,
                 verbose=False,
@@ -88,7 +110,6 @@ def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     _strip(model)
     _name_output(model)
-    _read_shape_after_cast(model)
     return model
 
 
@@ -123,7 +144,7 @@ def _strip(model: onnx.ModelProto) -> None:
     del model.metadata_props[:]
     del graph.metadata_props[:]
     del graph.value_info[:]
-    graph.name = "image_encoder"
+    graph.name = "encoder"
     model.doc_string = graph.doc_string = ""
     for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
         del part.metadata_props[:]
@@ -163,29 +184,33 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         raise ExportError(f"The graph is not valid ONNX: {error}") from error
     try:
         onnx.save(model, path)
+    except ValueError as error:  # protobuf's limit
+        raise ExportError(
+            "The graph is larger than 2 GB, which one ONNX file cannot hold."
+        ) from error
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 def compare(
-    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    tower: nn.Module,
-    preprocessing: Preprocessing,
-    batches: Iterable[NDArray[np.uint8]],
+    run: Callable[[NDArray[Any]], NDArray[np.float32]],
+    module: nn.Module,
+    batches: Iterable[NDArray[Any]],
 ) -> float:
     """Largest absolute difference between `run` (the exported graph) and PyTorch over `batches`.
 
-    Raises ExportError when it exceeds MAX_ERROR or an answer is not finite.
+    module: a PixelEncoder or TokenEncoder. Raises ExportError when the difference exceeds
+    MAX_ERROR or an answer is not finite.
     """
-    module = PixelEncoder(tower, preprocessing).eval()
+    module.eval()
     worst = 0.0
-    for pixels in batches:
+    for batch in batches:
         with torch.inference_mode():
-            expected = module(torch.from_numpy(pixels)).numpy()
-        found = run(pixels)
+            expected = module(torch.from_numpy(batch)).numpy()
+        found = run(batch)
         if found.shape != expected.shape or not np.isfinite(found).all():
             raise ExportError(
-                f"The exported graph answers a batch of {len(pixels)} with shape {found.shape} or "
+                f"The exported graph answers a batch of {len(batch)} with shape {found.shape} or "
                 f"values that are not finite; PyTorch answers {expected.shape}."
             )
         worst = max(worst, float(np.abs(found - expected).max()))

@@ -22,6 +22,7 @@ from vitrine_export import (
     publish,
     quantise,
     targets,
+    text_export,
 )
 from vitrine_export.errors import ExportError
 from vitrine_server.manifest import Gate, GateRow, Manifest, Precision, probe_pixels
@@ -113,8 +114,17 @@ def export(
             tools={name: version(name) for name in (*target.tools, "vitrine-export")},
             device=target.device(),
         )
+        text = None
+        if source.text is not None:
+            with report.step("Text tower", 1) as advance:
+                text = text_export.build(source.text, manifest, work=Path(work))
+                advance(1)
+        # A text tower of another vector space must not be served beside the new engine.
+        text_export.remove(folder)
         reports = {"throughput.svg": plot.throughput(manifest)} | winner.reports
         publish.publish(winner.file, manifest, folder, reports=reports)
+        if text is not None:
+            report.note(f"Its text tower is published in {text_export.install(text, folder)}.")
     return Published(manifest, chosen, folder)
 
 
@@ -146,13 +156,12 @@ def _graph(
         random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
         for count in _VERIFIED_BATCHES
     ]
+    module = onnx_graph.PixelEncoder(source.image, source.info.preprocessing)
     real = [sets.gate[:count] for count in _VERIFIED_BATCHES]
     with report.step("Comparing with PyTorch", len(noise + real)) as advance:
         error = 0.0
         for pixels in (*noise, *real):
-            found = onnx_graph.compare(
-                reference.embed, source.image, source.info.preprocessing, [pixels]
-            )
+            found = onnx_graph.compare(reference.embed, module, [pixels])
             error = max(error, found)
             advance(1)
     report.note(f"The ONNX graph equals PyTorch: largest difference {error:.1e}.")

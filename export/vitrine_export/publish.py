@@ -4,7 +4,7 @@
 2. `manifest.json` is replaced by an atomic rename: this is the commit
 3. engine files that no manifest names are removed
 
-Triton's own TensorRT backend wants a fixed name: `model.plan` is a link to the engine in use. A
+Triton's own backends want a fixed name: `model.plan` or `model.onnx` links to the engine in use. A
 link that lags behind the manifest is found by the probe that the sidecar sends.
 """
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from vitrine_server.manifest import Manifest
 
-PLAN = "model.plan"
 _LOCK = ".export.lock"
 _TEMPORARY = ".partial"
 _HEADROOM_BYTES = 64 * 2**20
@@ -53,11 +52,19 @@ def engine_file(path: Path) -> EngineFile:
     )
 
 
-def publish(engine: Path, manifest: Manifest, folder: Path, *, reports: Mapping[str, str]) -> None:
+def publish(
+    engine: Path,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    companion: bytes = b"",
+    reports: Mapping[str, str],
+) -> None:
     """Make `manifest` and its engine what is served from `folder`.
 
-    reports: texts for people, by file name, put beside the engine. Call it under `locked`. Raises
-    ExportError when the disk does not take the files; what was served before is then untouched.
+    companion: content of the tokeniser's file. reports: texts for people, by file name. Call it
+    under `locked`. Raises ExportError when the disk does not take the files; what was served before
+    is then untouched.
     """
     free = shutil.disk_usage(folder).free
     if free < manifest.engine.bytes + _HEADROOM_BYTES:
@@ -69,11 +76,14 @@ def publish(engine: Path, manifest: Manifest, folder: Path, *, reports: Mapping[
     try:
         if not target.is_file() or file_sha256(target) != manifest.engine.sha256:
             _write(target, engine.read_bytes())
+        kept = {manifest.engine.file}
+        if manifest.tokeniser is not None and manifest.tokeniser.file is not None:
+            kept.add(manifest.tokeniser.file.file)
+            _write(folder / manifest.tokeniser.file.file, companion)
         text = manifest.model_dump_json(indent=2) + "\n"
         _write(folder / FILE_NAME, text.encode())
-        if target.suffix == ".plan":
-            _link(folder / PLAN, target.name)
-        _collect(folder, keep=manifest.engine.file)
+        _link(folder / f"model{target.suffix}", target.name)
+        _collect(folder, keep=kept)
         for name, content in reports.items():
             _write(folder / name, content.encode())
     except OSError as error:
@@ -89,7 +99,11 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -98,13 +112,14 @@ def _write(path: Path, data: bytes) -> None:
 
 def _link(path: Path, target: str) -> None:
     temporary = path.with_name(path.name + _TEMPORARY)
-    temporary.unlink(missing_ok=True)
+    if temporary.is_symlink():
+        temporary.unlink()
     temporary.symlink_to(target)
     temporary.replace(path)
 
 
-def _collect(folder: Path, *, keep: str) -> None:
+def _collect(folder: Path, *, keep: set[str]) -> None:
     for path in folder.iterdir():
-        stale = path.name.startswith("engine-") and path.name != keep
+        stale = path.name.startswith(("engine-", "tokenizer-")) and path.name not in keep
         if stale or path.name.endswith(_TEMPORARY):
             path.unlink()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vitrine_export import engines
 from vitrine_export.errors import ExportError
+from vitrine_server.manifest import probe_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ class CpuTarget:
         return ("fp32", "bf16", "int8") if engines.has_bf16() else ("fp32", "int8")
 
     def load(self, graph: Path, precision: Precision, *, size: int, note: Note) -> Candidate:
-        runtime, reason = engines.choose_runtime(graph, precision, size)
+        runtime, reason = engines.choose_runtime(graph, precision, probe_pixels(size))
         if runtime != "openvino":
             note(f"{precision}: {reason}; ONNX Runtime is used instead.")
         return Candidate(engines.load(graph, precision, runtime), graph, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pycuda.driver as cuda  # type: ignore[import-not-found,unused-ignore]
 import tensorrt as trt  # type: ignore[import-not-found,unused-ignore]
@@ -37,8 +37,8 @@ class TensorRtEngine:
         except (RuntimeError, cuda.Error) as error:
             raise ExportError(f"{error}.") from error
 
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._runner.embed(pixels)
+    def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        return self._runner.embed(batch)
 
 
 class GpuTarget:

@@ -1,4 +1,4 @@
-"""Triton's Python model of the image encoder.
+"""Triton's Python model of an encoder: images as pixels, or texts as tokens.
 
 On a CPU it runs OpenVINO, or ONNX Runtime where that fails; as gpu_python's model a TensorRT plan.
 It runs in Triton's own environment (OpenVINO, ONNX Runtime, nothing of Vitrine), so it reads
@@ -17,6 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +25,35 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from onnxruntime import OrtValue
 
-INPUT, OUTPUT = "pixels", "embedding"
+OUTPUT = "embedding"
 FORMAT = 1
 MIN_PROBE_COSINE = 0.99
 
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
+@dataclass(frozen=True)
+class Input:
+    """The input tensor without its batch axis, and the known input of the manifest's answer."""
+
+    name: str
+    shape: tuple[int, ...]
+    probe: np.ndarray
+
+
 class TritonPythonModel:
-    """All requests of one call are one inference: (B, S, S, 3) uint8 → (B, D) float32."""
+    """All requests of one call are one inference: pixels or tokens → (B, D) float32."""
 
     def initialize(self, args: dict[str, str]) -> None:
         folder = Path(args["model_repository"]) / args["model_version"]
         manifest, engine = read_published(folder)
-        self.shape = (manifest["encoder"]["preprocessing"]["size"],) * 2 + (3,)
-        self.dimension = manifest["encoder"]["dimension"]
+        self.input = describe_input(manifest)
         self.embed = load(engine, manifest, folder / "cache")
         # Each batch size compiles kernels when it is first seen; the first client must not wait.
         largest = json.loads(args["model_config"])["max_batch_size"]
         batch = 1
         while batch <= largest:
-            self.embed(np.zeros((batch, *self.shape), np.uint8))
+            self.embed(np.repeat(self.input.probe, batch, axis=0))
             batch *= 2
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -55,16 +64,17 @@ class TritonPythonModel:
             if request.is_cancelled():
                 responses[index] = failure("The request was cancelled.", "CANCELLED")
                 continue
-            pixels = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, INPUT))
-            if pixels.shape[1:] != self.shape:
-                expected = ", ".join(str(side) for side in self.shape)
+            name = self.input.name
+            part = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
+            if part.shape[1:] != self.input.shape:
+                expected = ", ".join(str(side) for side in self.input.shape)
                 responses[index] = failure(
-                    f"pixels has shape {list(pixels.shape)}; accepted is (B, {expected}).",
+                    f"{name} has shape {list(part.shape)}; accepted is (B, {expected}).",
                     "INVALID_ARG",
                 )
                 continue
-            parts.append(pixels)
-            owners.append((index, len(pixels)))
+            parts.append(part)
+            owners.append((index, len(part)))
         if not parts:
             return responses
         try:
@@ -91,6 +101,15 @@ def failure(message: str, code: str) -> Any:
     """An error response; `code` is a name in TritonError."""
     error = pb_utils.TritonError(message, getattr(pb_utils.TritonError, code))
     return pb_utils.InferenceResponse(output_tensors=[], error=error)
+
+
+def describe_input(manifest: dict[str, Any]) -> Input:
+    """What the model takes: tokens when its manifest has a tokeniser, else pixels."""
+    tokeniser = manifest.get("tokeniser")
+    if tokeniser is not None:
+        return Input("tokens", (tokeniser["length"],), np.array([tokeniser["probe"]], np.int64))
+    size = manifest["encoder"]["preprocessing"]["size"]
+    return Input("pixels", (size, size, 3), probe_pixels(size))
 
 
 def read_published(folder: Path) -> tuple[dict[str, Any], Path]:
@@ -147,9 +166,9 @@ def load_openvino(engine: Path, properties: dict[str, str], cache: Path) -> Embe
         settings["CACHE_DIR"] = str(cache)
     request = openvino.Core().compile_model(str(engine), "CPU", settings).create_infer_request()
 
-    def embed(pixels: np.ndarray) -> np.ndarray:
+    def embed(batch: np.ndarray) -> np.ndarray:
         # share_outputs: the answer is copied into the response before the next call overwrites it
-        return request.infer({INPUT: pixels}, share_inputs=True, share_outputs=True)[OUTPUT]
+        return request.infer({0: batch}, share_inputs=True, share_outputs=True)[OUTPUT]
 
     return embed
 
@@ -159,9 +178,10 @@ def load_onnxruntime(engine: Path, properties: dict[str, str], cache: Path) -> E
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
 
-    def embed(pixels: np.ndarray) -> np.ndarray:
-        return session.run([OUTPUT], {INPUT: pixels})[0]
+    def embed(batch: np.ndarray) -> np.ndarray:
+        return session.run([OUTPUT], {name: batch})[0]
 
     return embed
 
@@ -182,10 +202,9 @@ LOADERS = {
 
 
 def check_probe(embed: Embed, manifest: dict[str, Any]) -> None:
-    """Raise ValueError unless the engine embeds the known image as it did in the gate."""
+    """Raise ValueError unless the engine embeds the known input as it did in the gate."""
     expected = np.asarray(manifest["probe_embedding"], np.float32)
-    size = manifest["encoder"]["preprocessing"]["size"]
-    found = embed(probe_pixels(size))[0]
+    found = embed(describe_input(manifest).probe)[0]
     if found.shape != expected.shape:
         raise ValueError(f"the probe has {found.size} values, the manifest {expected.size}")
     cosine = float(found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected)))
