@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
     from vitrine_server.config import Settings
 
-_ENCODER_BATCH = 8
-_ENCODER_CALLS = 3
-
 _log = structlog.get_logger(__name__)
 
 
@@ -121,9 +118,10 @@ def _triton_encoder(
     return TritonEncoder(
         address=f"{settings.triton_host}:{settings.triton_grpc_port}",
         manifest=published,
-        max_batch=_ENCODER_BATCH,
-        concurrency=_ENCODER_CALLS,
-        metrics=metrics,
+        max_batch=settings.encoder_batch,
+        concurrency=settings.encoder_calls,
+        shared_memory=settings.triton_shared_memory,
+        observe_batch=metrics.encode_batch.observe,
     )
 
 

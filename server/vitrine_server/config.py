@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     triton_http_port: Port = Field(8000, description="Triton's HTTP port")
     triton_grpc_port: Port = Field(8001, description="Triton's gRPC port")
     triton_metrics_port: Port = Field(8002, description="Triton's metrics port")
+    triton_shared_memory: bool = Field(
+        True, description="pixels reach a Triton on this machine through shared memory"
+    )
+    encoder_batch: int = Field(8, ge=1, le=32, description="most images in one call of Triton")
+    encoder_calls: int = Field(3, ge=1, description="calls of Triton under way at the same time")
     data: Path = Field(Path("data"), description="folder of the collections")
     model_repository: Path = Field(
         Path("model_repository/cpu"), description="Triton's model repository for this machine"

@@ -13,7 +13,7 @@ from PIL import Image
 from vitrine_server import manifest
 from vitrine_server.app import create_app
 from vitrine_server.config import Settings
-from vitrine_server.encoder import Encoded
+from vitrine_server.tower import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
