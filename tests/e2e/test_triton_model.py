@@ -45,13 +45,18 @@ def embed_patiently(
     client: triton.InferenceServerClient, pixels: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """Asks again when the request has waited longer than the queue allows (a busy machine)."""
-    deadline = time.monotonic() + 300
-    while True:
+    answers: list[NDArray[np.float32]] = []
+
+    def answered() -> bool:
         try:
-            return embed(client, pixels)
+            answers.append(embed(client, pixels))
         except triton.InferenceServerException as error:
-            if "timeout" not in str(error).lower() or time.monotonic() > deadline:
+            if "timeout" not in str(error).lower():
                 raise
+        return bool(answers)
+
+    eventually(answered, limit_s=300, what="the model answers in time")
+    return answers[0]
 
 
 def images(count: int) -> NDArray[np.uint8]:
