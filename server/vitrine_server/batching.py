@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vitrine_server.errors import DeadlineExceeded
 
@@ -31,7 +32,7 @@ class Done(Generic[R]):
     run_s: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Call(Generic[T, R]):
     item: T
     deadline: float
@@ -58,16 +59,27 @@ class Batcher(Generic[T, R]):
     async def submit(self, item: T, *, deadline: float) -> Done[R]:
         """Result for one item. `deadline` is on the `time.monotonic` clock.
 
-        Raises DeadlineExceeded when it passes in the queue, or what `run` raised for the batch.
+        Raises DeadlineExceeded when it passes before the result is there, or what `run` raised for
+        the batch. A call that expires or is cancelled while it waits is never run.
         """
         loop = asyncio.get_running_loop()
-        call = _Call[T, R](item, deadline, time.monotonic(), loop.create_future())
+        now = time.monotonic()
+        call = _Call[T, R](item, deadline, now, loop.create_future())
         self._waiting.append(call)
         if len(self._runners) < self._concurrency:
             runner = loop.create_task(self._drain())
             self._runners.add(runner)
             runner.add_done_callback(self._runners.discard)
-        return await call.future
+        # the caller is told on time, whatever the batch that its call is in waits for
+        alarm = loop.call_later(deadline - now, _expire, call.future)
+        try:
+            return await call.future
+        except (asyncio.CancelledError, DeadlineExceeded):
+            with suppress(ValueError):  # its batch runs already
+                self._waiting.remove(call)  # and with it the item's memory
+            raise
+        finally:
+            alarm.cancel()
 
     async def _drain(self) -> None:
         while batch := self._take():
@@ -107,3 +119,8 @@ class Batcher(Generic[T, R]):
                 continue
             batch.append(call)
         return batch
+
+
+def _expire(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_exception(DeadlineExceeded("The request's deadline passed."))
