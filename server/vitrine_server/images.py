@@ -103,6 +103,21 @@ def decode_with_thumbnail(
     return Picture(_fit(image, preprocessing), _thumbnail(image))
 
 
+def decode_upright(
+    data: bytes, side: int, fill: tuple[int, int, int], *, limits: Limits = DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
+    """Encoded image → upright RGB (H, W, 3) uint8 of its own shape, its longer side at most `side`.
+
+    Raises what `decode` raises.
+    """
+    pixels = _open(data, side, fill, limits)
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale < 1:
+        pixels = _resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.ascontiguousarray(pixels)
+
+
 def _open(data: bytes, size: int, fill: tuple[int, int, int], limits: Limits) -> NDArray[np.uint8]:
     """Upright RGB (H, W, 3); shrunk while decoding, but not below `size` on its long side."""
     if len(data) == 0:
