@@ -19,6 +19,7 @@ from vitrine_server.admission import Admission
 from vitrine_server.api_keys import Keys
 from vitrine_server.bodies import Budget
 from vitrine_server.catalogue import Catalogue
+from vitrine_server.compare import Comparer
 from vitrine_server.door import Door
 from vitrine_server.encoder import Encoder, TritonEncoder
 from vitrine_server.errors import BadRequest, VitrineError
@@ -72,17 +73,29 @@ def create_app(
         pipeline = Pipeline(
             settings=settings, catalogue=catalogue, encoder=served, admission=admission
         )
+        comparer = Comparer(
+            settings=settings, catalogue=catalogue, encoder=served, admission=admission
+        )
         metrics.watch(
             images_in_flight=lambda: admission.inside,
             encoder_ready=lambda: float(served.ready),
             items=lambda: {one.name: one.count for one in catalogue.list()},
         )
         app.state.services = Services(
-            settings, catalogue, served, admission, pipeline, metrics, budget, drain or Drain()
+            settings,
+            catalogue,
+            served,
+            admission,
+            pipeline,
+            comparer,
+            metrics,
+            budget,
+            drain or Drain(),
         )
         try:
             yield
         finally:
+            comparer.close()
             pipeline.close()
             catalogue.close()
             await served.close()

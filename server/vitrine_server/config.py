@@ -84,9 +84,7 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = Field(
         (), description="web origins whose pages may call the API, as a JSON list"
     )
-    log_requests: bool = Field(
-        False, description="a log line for each request"
-    )
+    log_requests: bool = Field(False, description="a log line for each request")
 
     @property
     def encoder_folder(self) -> Path:

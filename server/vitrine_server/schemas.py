@@ -56,6 +56,21 @@ class SearchBody(SearchOptions, QueryPart):
     queries: list[WeightedPart] | None = Field(None, min_length=1, max_length=64)
 
 
+class CompareSource(_Request):
+    """An image (base64), or an item of a collection."""
+
+    image: str | None = None
+    item_id: str | None = None
+    collection: str | None = Field(None, description='the item\'s; "default" where none is named')
+
+
+class CompareBody(_Request):
+    """Two pictures; `a` is the query in a report, `b` the hit."""
+
+    a: CompareSource
+    b: CompareSource
+
+
 class ItemBody(_Request):
     """One of image (base64) and vector."""
 
@@ -151,3 +166,55 @@ class CollectionAnswer(BaseModel):
 
 class CollectionsAnswer(BaseModel):
     collections: list[CollectionAnswer]
+
+
+class CompareSide(BaseModel):
+    """view: what the encoder sees, as a data: URI; heat: rows of 8, falls of the score when a patch
+    is blanked; fall_top, fall_random: the same for the hottest and a random fifth of the patches.
+    """
+
+    view: str
+    heat: list[list[float]]
+    fall_top: float
+    fall_random: float
+
+
+class CompareMatch(BaseModel):
+    """Regions as [left, top, width, height], shares of the view; score: cosine of the regions."""
+
+    a: tuple[float, float, float, float]
+    b: tuple[float, float, float, float]
+    score: float
+
+
+class ComparePose(BaseModel):
+    """What was done to b: mirrored, turned about the centre, scaled, moved (shares of the side)."""
+
+    shift_x: float
+    shift_y: float
+    scale: float
+    degrees: float
+    mirrored: bool
+
+
+class CompareDifference(BaseModel):
+    """overlay: data: URI of a PNG; lines of both dark, of a alone orange, of b alone blue."""
+
+    pose: ComparePose
+    agreement: float
+    overlay: str
+
+
+class CompareAnswer(BaseModel):
+    """score: as a search gives it; shown_score: of the views, which the falls are counted from.
+
+    difference: null unless both are drawings.
+    """
+
+    score: float
+    shown_score: float
+    a: CompareSide
+    b: CompareSide
+    matches: list[CompareMatch]
+    difference: CompareDifference | None
+    encoder: Encoder

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vitrine_server.admission import Admission
     from vitrine_server.bodies import Budget
     from vitrine_server.catalogue import Catalogue
+    from vitrine_server.compare import Comparer
     from vitrine_server.config import Settings
     from vitrine_server.encoder import Encoder
     from vitrine_server.http_server import Drain
@@ -27,6 +28,7 @@ class Services:
     encoder: Encoder
     admission: Admission
     pipeline: Pipeline
+    comparer: Comparer
     metrics: Metrics
     budget: Budget
     drain: Drain

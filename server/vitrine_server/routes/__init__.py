@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from vitrine_server.routes import collections, embeddings, items, search, system
+from vitrine_server.routes import collections, compare, embeddings, items, search, system
 
 ROUTERS = (
     collections.router,
     items.router,
     search.router,
     embeddings.router,
+    compare.router,
     system.router,
 )

@@ -37,6 +37,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 _BODY_MODELS = (
     CollectionSettings,
     schemas.BatchLine,
+    schemas.CompareBody,
     schemas.ItemBody,
     schemas.SearchBody,
     schemas.EmbeddingsBody,
