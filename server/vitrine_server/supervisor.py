@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 START_LIMIT_S = 180.0
 _POLL_S = 0.05
 _WATCH_INTERVAL_S = 1.0
-_MISSED_CHECKS = 10
+_MISSED_CHECKS = 5
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 20.0
 _STEADY_S = 60.0
+# make and timeout hand a signal on that the process group got too: that is one wish, not two
+_SAME_SIGNAL_S = 1.0
 _LONGEST_LINE = 16_384
 
 
@@ -182,6 +184,7 @@ class Supervisor:
         self._on_ready = on_ready
         self._processes: dict[str, _Process] = {}
         self._stop = asyncio.Event()
+        self._asked = 0.0
         self._forced = False
 
     async def serve(self) -> int:
@@ -269,7 +272,9 @@ class Supervisor:
     def _ask_to_stop(self) -> None:
         if not self._stop.is_set():
             self._say("stopping; once more to stop at once")
+            self._asked = time.monotonic()
             self._stop.set()
+        if time.monotonic() - self._asked < _SAME_SIGNAL_S:
             return
         self._forced = True
         guardian.kill_run(self._run)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -252,6 +253,16 @@ def test_a_signal_stops_both(
 
 
 @needs_triton
+def test_the_echo_of_a_signal_does_not_force(published: Path, new_server: NewServer) -> None:
+    """`timeout make serve` delivers SIGTERM twice."""
+    server = new_server(published)
+    server.start()
+    server.send(signal.SIGTERM)
+    server.send(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+@needs_triton
 def test_a_second_signal_forces(published: Path, new_server: NewServer) -> None:
     server = new_server(published)
     server.start()
@@ -260,6 +271,7 @@ def test_a_second_signal_forces(published: Path, new_server: NewServer) -> None:
     server.child("vitrine_server.main").suspend()
     server.send(signal.SIGINT)
     eventually(lambda: "once more" in server.output, limit_s=10, what="the first is heard")
+    time.sleep(1.1)  # sooner it is taken for an echo of the first
     server.send(signal.SIGINT)
     assert server.wait() == 130
     assert not still_running(family)
