@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from vitrine_export.errors import ExportError
-from vitrine_training.tokens import tokenise
+from vitrine_server.tokens import tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,10 +14,11 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from vitrine_server import manifest
+from vitrine_server import manifest, tokeniser
 from vitrine_server.admission import Admission
 from vitrine_server.api_keys import Keys
 from vitrine_server.bodies import Budget
+from vitrine_server.cache import EmbeddingCache, RemoteCache
 from vitrine_server.catalogue import Catalogue
 from vitrine_server.compare import Comparer
 from vitrine_server.door import Door
@@ -53,6 +54,7 @@ def create_app(
     budget = Budget(int(settings.max_buffered_mb * 1e6))
     keys = Keys(settings.api_keys) if settings.api_keys else None
     published = None if encoder else manifest.load(settings.encoder_folder)
+    text = tokeniser.load(settings.text_encoder_folder, published.encoder) if published else None
     info = published.encoder if published else cast("Encoder", encoder).info
     if not info.trained:
         _log.warning(
@@ -63,20 +65,30 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         served: Encoder = encoder or _triton_encoder(
-            settings, cast("manifest.Manifest", published), metrics
+            settings, cast("manifest.Manifest", published), text, metrics
         )
         identity = EncoderIdentity(info.name, info.fingerprint, info.dimension)
         catalogue = Catalogue(settings.data, encoder=identity)
         admission = Admission(
             max_images=settings.max_images_in_flight, max_wait_s=settings.max_wait_s
         )
+        cache = EmbeddingCache(
+            max_bytes=int(settings.cache_mb * 1e6),
+            remote=_remote_cache(settings, identity),
+            count=metrics.count_lookup,
+        )
         pipeline = Pipeline(
-            settings=settings, catalogue=catalogue, encoder=served, admission=admission
+            settings=settings,
+            catalogue=catalogue,
+            encoder=served,
+            admission=admission,
+            cache=cache,
         )
         comparer = Comparer(
             settings=settings, catalogue=catalogue, encoder=served, admission=admission
         )
         metrics.watch(
+            cache_bytes=lambda: cache.bytes,
             images_in_flight=lambda: admission.inside,
             encoder_ready=lambda: float(served.ready),
             items=lambda: {one.name: one.count for one in catalogue.list()},
@@ -98,6 +110,7 @@ def create_app(
             comparer.close()
             pipeline.close()
             catalogue.close()
+            await cache.close()
             await served.close()
 
     app = FastAPIOffline(
@@ -126,7 +139,10 @@ def create_app(
 
 
 def _triton_encoder(
-    settings: Settings, published: manifest.Manifest, metrics: Metrics
+    settings: Settings,
+    published: manifest.Manifest,
+    text: tokeniser.TextEncoder | None,
+    metrics: Metrics,
 ) -> TritonEncoder:
     return TritonEncoder(
         address=f"{settings.triton_host}:{settings.triton_grpc_port}",
@@ -135,6 +151,15 @@ def _triton_encoder(
         concurrency=settings.encoder_calls,
         shared_memory=settings.triton_shared_memory,
         observe_batch=metrics.encode_batch.observe,
+        text=text,
+    )
+
+
+def _remote_cache(settings: Settings, identity: EncoderIdentity) -> RemoteCache | None:
+    if settings.redis_url is None:
+        return None
+    return RemoteCache(
+        settings.redis_url, fingerprint=identity.fingerprint, dimension=identity.dimension
     )
 
 

@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     )
     encoder_batch: int = Field(8, ge=1, le=32, description="most images in one call of Triton")
     encoder_calls: int = Field(3, ge=1, description="calls of Triton under way at the same time")
+    cache_mb: float = Field(
+        64, ge=0, description="embeddings kept in memory, MB (10^6 bytes); 0 keeps none"
+    )
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey that keeps embeddings for several servers; none: no"
+    )
     data: Path = Field(Path("data"), description="folder of the collections")
     model_repository: Path = Field(
         Path("model_repository/cpu"), description="Triton's model repository for this machine"
@@ -90,6 +96,11 @@ class Settings(BaseSettings):
     def encoder_folder(self) -> Path:
         """Folder of the published engine and its manifest."""
         return self.model_repository / "image_encoder" / "1"
+
+    @property
+    def text_encoder_folder(self) -> Path:
+        """Folder of the published text encoder, where there is one."""
+        return self.model_repository / "text_encoder" / "1"
 
     @classmethod
     def settings_customise_sources(

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vitrine_server.manifest import EncoderInfo, Manifest
+    from vitrine_server.tokeniser import TextEncoder
 
 IMAGE_MODEL = "image_encoder"
+TEXT_MODEL = "text_encoder"
 
 
 class Encoder(Protocol):
@@ -35,6 +37,13 @@ class Encoder(Protocol):
         Raises EncoderUnavailable, Overloaded or DeadlineExceeded.
         """
 
+    @property
+    def has_text(self) -> bool:
+        """Whether texts can be embedded in the images' space."""
+
+    async def encode_text(self, text: str, *, field: str, deadline: float) -> Encoded:
+        """Raises Invalid naming `field`, and as `encode`. Only where `has_text`."""
+
     async def check(self) -> None:
         """Raises EncoderUnavailable unless the encoder answers with the expected vector space."""
 
@@ -42,7 +51,10 @@ class Encoder(Protocol):
 
 
 class TritonEncoder:
-    """`image_encoder` of a Triton Inference Server (KServe v2 over gRPC)."""
+    """The encoders of a Triton Inference Server (KServe v2 over gRPC).
+
+    manifest: of the image encoder. text: the text encoder, where one is published.
+    """
 
     def __init__(
         self,
@@ -53,6 +65,7 @@ class TritonEncoder:
         concurrency: int,
         shared_memory: bool,
         observe_batch: Callable[[int], None],
+        text: TextEncoder | None = None,
     ) -> None:
         """max_batch images a call, `concurrency` calls at once; observe_batch: each call's size."""
         self._info = manifest.encoder
@@ -71,6 +84,25 @@ class TritonEncoder:
             shared_memory=shared_memory,
             observe_batch=observe_batch,
         )
+        self._text = text
+        self._texts = None if text is None else self._text_tower(text, max_batch, concurrency)
+
+    def _text_tower(self, text: TextEncoder, max_batch: int, concurrency: int) -> Tower:
+        assert text.manifest.tokeniser is not None
+        return Tower(
+            self._connection,
+            Model(
+                name=TEXT_MODEL,
+                tensor="tokens",
+                datatype="INT64",
+                probe=np.array([text.manifest.tokeniser.probe], np.int64),
+                answer=np.asarray(text.manifest.probe_embedding, np.float32),
+            ),
+            max_batch=max_batch,
+            concurrency=concurrency,
+            shared_memory=False,  # a text is two kilobytes
+            observe_batch=lambda _: None,
+        )
 
     @property
     def info(self) -> EncoderInfo:
@@ -83,8 +115,20 @@ class TritonEncoder:
     async def encode(self, pixels: NDArray[np.uint8], *, deadline: float) -> Encoded:
         return await self._images.embed(pixels, deadline=deadline)
 
+    @property
+    def has_text(self) -> bool:
+        return self._texts is not None
+
+    async def encode_text(self, text: str, *, field: str, deadline: float) -> Encoded:
+        assert self._text is not None
+        assert self._texts is not None
+        tokens = self._text.tokeniser(text, field=field)
+        return await self._texts.embed(tokens, deadline=deadline)
+
     async def check(self) -> None:
         await self._images.check()
+        if self._texts is not None:
+            await self._texts.check()
 
     async def close(self) -> None:
         await self._images.close()

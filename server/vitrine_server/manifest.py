@@ -72,7 +72,7 @@ class EngineFile(_Part):
 class Tokeniser(_Part):
     """How a text becomes the `tokens` tensor of `text_encoder`, (B, length) int64.
 
-    kind: "hashed" is `vitrine_training.tokens` with `buckets`; "huggingface" is the tokenizers
+    kind: "hashed" is `vitrine_server.tokens` with `buckets`; "huggingface" is the tokenizers
     library on `file`, which pads and cuts to `length` by itself. probe: the ids of a known text.
     """
 

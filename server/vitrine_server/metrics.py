@@ -80,6 +80,16 @@ class Metrics:
             buckets=_IMAGES,
             registry=self.registry,
         )
+        self._lookups = Counter(
+            "vitrine_cache_lookups",
+            "Embeddings looked up: hit, remote (found in Redis), shared (computed for another "
+            "request at that moment), miss",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self._cache_bytes = Gauge(
+            "vitrine_cache_bytes", "Memory that cached embeddings take", registry=self.registry
+        )
         self._in_flight = Gauge(
             "vitrine_images_in_flight",
             "Images admitted and not yet answered",
@@ -100,12 +110,17 @@ class Metrics:
         *,
         images_in_flight: Callable[[], float],
         encoder_ready: Callable[[], float],
+        cache_bytes: Callable[[], float],
         items: Callable[[], Mapping[str, int]],
     ) -> None:
         """Gauges that are read when they are scraped."""
         self._in_flight.set_function(images_in_flight)
         self._ready.set_function(encoder_ready)
+        self._cache_bytes.set_function(cache_bytes)
         self._counts = items
+
+    def count_lookup(self, kind: str, outcome: str) -> None:
+        self._lookups.labels(kind, outcome).inc()
 
     def observe_stages(self, times: StageTimes) -> None:
         for stage, seconds in times.seconds.items():

@@ -1,7 +1,7 @@
 """QUERY and INGEST, stage by stage.
 
-QUERY   admission → images → encoder → collection (index, then records)
-INGEST  admission → images → encoder → collection (store, then index)
+QUERY   admission → cache → images → encoder → collection (index, then records)
+INGEST  admission → images → cache → encoder → collection (store, then index)
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vitrine_server.admission import Admission
+    from vitrine_server.cache import EmbeddingCache
     from vitrine_server.catalogue import Catalogue
     from vitrine_server.collection import Collection
     from vitrine_server.config import Settings
@@ -38,12 +39,15 @@ if TYPE_CHECKING:
     from vitrine_server.metrics import StageTimes
     from vitrine_server.records import Metadata, SearchResult
     from vitrine_server.schemas import SearchOptions
+    from vitrine_server.tower import Encoded
 
 T = TypeVar("T")
 _Searcher: TypeAlias = "Batcher[SearchQuery, SearchResult | VitrineError]"
 
 _SEARCH_BATCH = 64
 _SEARCH_THREADS = 2
+# Up to here hashing takes less than the way to another thread and back: 0.1 ms.
+_HASH_INLINE_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,19 @@ class Pipeline:
     """The one path that every request takes. Lives on one event loop."""
 
     def __init__(
-        self, *, settings: Settings, catalogue: Catalogue, encoder: Encoder, admission: Admission
+        self,
+        *,
+        settings: Settings,
+        catalogue: Catalogue,
+        encoder: Encoder,
+        admission: Admission,
+        cache: EmbeddingCache,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._encoder = encoder
         self._admission = admission
+        self._cache = cache
         self._limits = images.Limits(
             max_bytes=int(settings.max_image_mb * 1e6),
             max_pixels=int(settings.max_megapixels * 1e6),
@@ -219,40 +230,63 @@ class Pipeline:
             return NewItem(id=draft.id, vector=vector, metadata=draft.metadata)
         self._check_space(collection)
         data = draft.image
-        picture = await self._decode(
-            lambda: images.decode_with_thumbnail(
-                data, self._encoder.info.preprocessing, limits=self._limits
+        picture, digest = await self._decode(
+            lambda: (
+                images.decode_with_thumbnail(
+                    data, self._encoder.info.preprocessing, limits=self._limits
+                ),
+                hashlib.sha256(data),
             ),
             times,
         )
-        encoded = await self._encoder.encode(picture.pixels, deadline=deadline)
-        times.add("queue", encoded.queue_s)
-        times.add("encode", encoded.encode_s)
+
+        async def encode() -> NDArray[np.float32]:
+            return _timed(await self._encoder.encode(picture.pixels, deadline=deadline), times)
+
         return NewItem(
             id=draft.id,
-            vector=encoded.embedding,
+            vector=await self._cache.get("image", digest.digest(), encode, deadline=deadline),
             metadata=draft.metadata,
             thumbnail=picture.thumbnail,
-            image_sha256=hashlib.sha256(data).hexdigest(),
+            image_sha256=digest.hexdigest(),
         )
 
     async def _embed(self, part: Part, times: StageTimes, deadline: float) -> NDArray[np.float32]:
         if part.image is None:
+            return await self._embed_text(part, times, deadline)
+        data = part.image
+
+        async def encode() -> NDArray[np.float32]:
+            pixels = await self._decode(
+                lambda: images.decode(data, self._encoder.info.preprocessing, limits=self._limits),
+                times,
+            )
+            return _timed(await self._encoder.encode(pixels, deadline=deadline), times)
+
+        if len(data) <= _HASH_INLINE_BYTES:
+            digest = hashlib.sha256(data).digest()
+        else:
+            digest = await self.run(lambda: hashlib.sha256(data).digest())
+        return await self._cache.get("image", digest, encode, deadline=deadline)
+
+    async def _embed_text(
+        self, part: Part, times: StageTimes, deadline: float
+    ) -> NDArray[np.float32]:
+        text, field = part.text or "", part.where or "text"
+        if not self._encoder.has_text:
             raise Invalid(
                 f"Encoder {self._encoder.info.name!r} has no text tower.",
                 code="text_not_supported",
-                field=part.where or "text",
+                field=field,
                 accepted="an image, a vector or an item_id; or an encoder exported with text",
             )
-        data = part.image
-        pixels = await self._decode(
-            lambda: images.decode(data, self._encoder.info.preprocessing, limits=self._limits),
-            times,
-        )
-        encoded = await self._encoder.encode(pixels, deadline=deadline)
-        times.add("queue", encoded.queue_s)
-        times.add("encode", encoded.encode_s)
-        return encoded.embedding
+
+        async def encode() -> NDArray[np.float32]:
+            encoded = await self._encoder.encode_text(text, field=field, deadline=deadline)
+            return _timed(encoded, times)
+
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+        return await self._cache.get("text", digest, encode, deadline=deadline)
 
     async def _decode(self, call: Callable[[], T], times: StageTimes) -> T:
         with times.timed("decode"):
@@ -300,6 +334,12 @@ class Pipeline:
                 field="collection",
                 accepted="a collection made with the encoder in use",
             )
+
+
+def _timed(encoded: Encoded, times: StageTimes) -> NDArray[np.float32]:
+    times.add("queue", encoded.queue_s)
+    times.add("encode", encoded.encode_s)
+    return encoded.embedding
 
 
 def _vector(values: list[float]) -> NDArray[np.float32]:

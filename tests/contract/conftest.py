@@ -29,6 +29,7 @@ class AverageEncoder:
     """The Encoder protocol on plain numpy: close pictures have close vectors."""
 
     ready = True
+    has_text = False
 
     def __init__(self) -> None:
         preprocessing = manifest.Preprocessing(
@@ -50,6 +51,9 @@ class AverageEncoder:
     async def encode(self, pixels: NDArray[np.uint8], *, deadline: float) -> Encoded:
         cells = pixels.reshape(8, 28, 8, 28, 3).mean((1, 3)).reshape(-1) - 127.3
         return Encoded((cells / np.linalg.norm(cells)).astype(np.float32), 0.0, 0.0)
+
+    async def encode_text(self, text: str, *, field: str, deadline: float) -> Encoded:
+        raise AssertionError("this encoder has no text tower")
 
     async def check(self) -> None:
         return

@@ -16,12 +16,12 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from vitrine_server.tokens import tokenise
 from vitrine_training import data
 from vitrine_training.corpus import Corpus
 from vitrine_training.losses import multi_positive_nce
 from vitrine_training.model import DesignViT
 from vitrine_training.text import TextTower
-from vitrine_training.tokens import tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

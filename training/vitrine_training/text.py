@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from vitrine_training.tokens import PADDING, tokenise
+from vitrine_server.tokens import PADDING, tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

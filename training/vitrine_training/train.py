@@ -23,6 +23,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from vitrine_server.tokens import tokenise
 from vitrine_training import data
 from vitrine_training.losses import (
     ArcFace,
@@ -33,7 +34,6 @@ from vitrine_training.losses import (
 from vitrine_training.model import DesignViT, DesignViTConfig
 from vitrine_training.plot import write_loss_plot
 from vitrine_training.text import TextTower
-from vitrine_training.tokens import tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from vitrine_server.tokens import MAX_TOKENS, PADDING, pieces, tokenise
 from vitrine_training.text import TextTower
-from vitrine_training.tokens import MAX_TOKENS, PADDING, pieces, tokenise
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,7 @@
 """Text → token ids: hashed words and character n-grams, for English and Chinese alike.
 
 No vocabulary is stored: a token's id is a hash (CRC-32), so unseen words share the n-grams of known
-ones. Only the standard library and NumPy, because the server tokenises too.
+ones. Training, export and serving all tokenise with this module.
 """
 
 from __future__ import annotations
