@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from vitrine_server.batching import Batcher
+from vitrine_server.breaker import Breaker
 from vitrine_server.errors import DeadlineExceeded, EncoderUnavailable, Overloaded
 from vitrine_server.manifest import MIN_PROBE_COSINE
 from vitrine_server.shared_memory import Region
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _PROBE_TIMEOUT_S = 10.0
 _CHANNEL_OPTIONS = [
+    # Where the name has several addresses, calls are spread over all of them.
+    ("grpc.lb_policy_name", "round_robin"),
     # A restarted Triton is found again within a second, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -115,12 +118,13 @@ class Tower:
         self._batcher = Batcher[NDArray[Any], NDArray[np.float32]](
             self._embed_batch, max_batch=max_batch, concurrency=concurrency
         )
+        self._breaker = Breaker()
         self._verified_epoch = -1
         self._verifying = asyncio.Lock()
 
     @property
     def verified(self) -> bool:
-        return self._verified_epoch == self._connection.epoch
+        return self._verified_epoch == self._connection.epoch and self._breaker.closed
 
     async def embed(self, item: NDArray[Any], *, deadline: float) -> Encoded:
         """Raises EncoderUnavailable, Overloaded or DeadlineExceeded."""
@@ -152,10 +156,13 @@ class Tower:
     async def _embed_batch(
         self, items: Sequence[NDArray[Any]], deadline: float
     ) -> Sequence[NDArray[np.float32]]:
-        if not self.verified:
-            await self._verify()
+        async def encode() -> NDArray[np.float32]:
+            if not self.verified:
+                await self._verify()
+            return await self._infer(items, timeout_s=max(0.0, deadline - time.monotonic()))
+
         self._observe_batch(len(items))
-        return list(await self._infer(items, timeout_s=max(0.0, deadline - time.monotonic())))
+        return list(await self._breaker.call(encode, deadline=deadline))
 
     async def _infer(
         self, items: Sequence[NDArray[Any]], *, timeout_s: float
