@@ -29,6 +29,9 @@ Model = TypeVar("Model", bound=BaseModel)
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 MULTIPART = "multipart/form-data"
+# A query of 64 vectors of 4096 numbers, or a batch's metadata, stay below.
+_MAX_FIELDS = 20_000
+_MAX_VALUES = 300_000
 _HELD = "vitrine.held"  # key of the ASGI scope: bytes of the body
 
 
@@ -105,7 +108,9 @@ def media_type(request: Request) -> str:
 
 
 def parse_json(model: type[Model], text: bytes | str, *, field: str = "body") -> Model:
-    """Raises BadRequest for what is not JSON, Invalid naming the first field that is wrong."""
+    """Raises BadRequest for what is not JSON, Invalid naming the first wrong field, and TooLarge
+    for more values than any good request has."""
+    check_values(text, field)
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
@@ -121,7 +126,8 @@ def parse_query(model: type[Model], values: Mapping[str, str]) -> Model:
 
 
 def parse_metadata(text: bytes | str) -> Metadata:
-    """A JSON object. Raises BadRequest or Invalid."""
+    """A JSON object. Raises BadRequest, Invalid or TooLarge."""
+    check_values(text, "metadata")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -193,6 +199,20 @@ def unknown_part(name: str, accepted: str) -> Invalid:
 def path_segment(value: str) -> str:
     """A path parameter as the caller meant it; paths are routed before they are unquoted."""
     return unquote(value, errors="surrogateescape")
+
+
+def check_values(text: bytes | str, field: str) -> None:
+    """Raises TooLarge for JSON of more values than any good request has."""
+    # Each value is an object of Python, each wrong field an error of pydantic's: 20 MB of JSON can
+    # be a gigabyte of those. Colons and commas bound both without parsing.
+    raw = text.encode() if isinstance(text, str) else text
+    if raw.count(b":") > _MAX_FIELDS or raw.count(b",") > _MAX_VALUES:
+        raise TooLarge(
+            f"The {field} has too many values.",
+            code="too_many_values",
+            field=field,
+            accepted=f"JSON of at most {_MAX_FIELDS} fields and {_MAX_VALUES} values",
+        )
 
 
 def _explain(error: ValidationError, field: str) -> BadRequest | Invalid:

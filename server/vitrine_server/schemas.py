@@ -22,6 +22,8 @@ def _json_object(value: object) -> object:
         raise ValueError("must be a JSON object") from None
 
 
+# One error is enough: a list of a million wrong values would make a million.
+Numbers = Annotated[list[float], Field(fail_fast=True)]
 Filter = Annotated[dict[str, Any], BeforeValidator(_json_object)]
 
 
@@ -41,7 +43,7 @@ class QueryPart(_Request):
     """One of image (base64), vector and item_id."""
 
     image: str | None = None
-    vector: list[float] | None = None
+    vector: Numbers | None = None
     text: str | None = None
     item_id: str | None = None
 
@@ -53,7 +55,9 @@ class WeightedPart(QueryPart):
 class SearchBody(SearchOptions, QueryPart):
     """One of image, vector, text, item_id and queries."""
 
-    queries: list[WeightedPart] | None = Field(None, min_length=1, max_length=64)
+    queries: Annotated[list[WeightedPart], Field(fail_fast=True)] | None = Field(
+        None, min_length=1, max_length=64
+    )
 
 
 class CompareSource(_Request):
@@ -75,7 +79,7 @@ class ItemBody(_Request):
     """One of image (base64) and vector."""
 
     image: str | None = None
-    vector: list[float] | None = None
+    vector: Numbers | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -84,7 +88,7 @@ class BatchLine(ItemBody):
 
 
 class EmbeddingsBody(_Request):
-    input: str | list[str]
+    input: str | Annotated[list[str], Field(fail_fast=True)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None

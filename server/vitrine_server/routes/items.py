@@ -191,6 +191,7 @@ def _line(line: bytes, number: int) -> tuple[Draft, VitrineError | None]:
     """One line of a batch; without a readable id it is named by its number."""
     item_id = f"line {number}"
     try:
+        bodies.check_values(line, "body")
         found = orjson.loads(line)
         if isinstance(found, dict) and isinstance(found.get("id"), str):
             item_id = found["id"]

@@ -1,0 +1,68 @@
+"""Work that nobody waits for any more leaves the queue unexecuted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from standing import SEARCH, StandIn, exchange, picture, post, serving, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REQUESTS = 120
+
+
+async def test_expired_work_is_not_executed(tmp_path: Path) -> None:
+    encoder = StandIn(call_s=0.4)  # a call takes longer than the clients wait
+    async with serving(tmp_path, encoder=encoder, max_wait_s=60) as running:
+        first = asyncio.create_task(exchange(running.port, post(SEARCH, picture(0))))
+        await until(lambda: encoder.executed == 1)
+        started = time.perf_counter()
+        hasty = post(SEARCH, picture(1), X_Request_Timeout="0.05")
+        answers = await asyncio.gather(
+            *(exchange(running.port, hasty) for _ in range(REQUESTS)),
+        )
+        waited = time.perf_counter() - started
+        assert (await first).status == 200
+        await asyncio.sleep(1)
+        late = [answer for answer in answers if answer.status == 504]
+        refused = [answer for answer in answers if answer.status == 429]
+        print(f"{len(late)} expired, {len(refused)} refused, in {waited:.2f} s")
+        assert len(late) + len(refused) == REQUESTS
+        assert late
+        # all but what was running when they came
+        assert encoder.executed == 1, f"{encoder.executed - 1} expired images were executed"
+
+
+async def test_work_of_lost_connections_is_not_executed(tmp_path: Path) -> None:
+    encoder = StandIn(call_s=0.5)
+    async with serving(tmp_path, encoder=encoder, max_wait_s=60) as running:
+        first = asyncio.create_task(exchange(running.port, post(SEARCH, picture(0))))
+        await until(lambda: encoder.executed == 1)
+        admission = running.app.state.services.admission
+        writers = []
+        for seed in range(15):
+            _, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            writer.write(post(SEARCH, picture(seed)))
+            writers.append(writer)
+        await until(lambda: admission.inside == 16)
+        for writer in writers:
+            writer.transport.abort()
+        assert (await first).status == 200
+        await asyncio.sleep(1)
+        assert admission.inside == 0
+        assert encoder.executed == 1, f"{encoder.executed - 1} images nobody waits for"
+        text = (await exchange(running.port, b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")).text
+        assert b'status="499"' in text
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", ""])
+async def test_a_timeout_that_is_none(tmp_path: Path, value: str) -> None:
+    async with serving(tmp_path) as running:
+        request = post(SEARCH, picture(0), X_Request_Timeout=value)
+        answer = await exchange(running.port, request)
+    assert answer.status == 422
+    assert b'"field":"X-Request-Timeout"' in answer.text
