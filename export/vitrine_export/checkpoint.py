@@ -14,8 +14,9 @@ import vitrine_training
 from vitrine_export import catalogue, families, hub
 from vitrine_export.errors import ExportError
 from vitrine_export.text import TextTower
+from vitrine_server import tokens
 from vitrine_server.manifest import EncoderInfo, Preprocessing, file_sha256, fingerprint
-from vitrine_training import text, tokens
+from vitrine_training import text
 from vitrine_training.model import CONFIG_FILE, FAMILY, WEIGHTS_FILE, DesignViT
 
 if TYPE_CHECKING:
