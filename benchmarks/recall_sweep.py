@@ -21,7 +21,7 @@ import importlib
 import itertools
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,8 +29,10 @@ import numpy as np
 import yaml
 
 from vitrine_server.index import ann, exact
+from vitrine_server.index.choice import choose, free_memory
 from vitrine_server.index.faiss_api import FaissIndex, cluster_order
 from vitrine_server.index.vectors import Vectors
+from vitrine_server.records import CollectionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,8 @@ class Entry:
     bytes_per_vector: float
     efforts: tuple[tuple[int, int], ...]
     search: Callable[[NDArray[np.float32], int, int], NDArray[np.int64]]
+    # effort and candidates that the server would choose for a target recall
+    tune: Callable[[float], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,12 @@ def our_family(
         proposed = searchers[key].propose(query[None], 10)[0]
         return order[ann.rescored(held, query, proposed[proposed >= 0], 10, "cosine")[1]]
 
+    def tune(target: float) -> tuple[int, int]:
+        tuning = ann.tuned(family, index, ordered, "cosine", target, stop=lambda: None).tuning
+        return tuning.effort, tuning.candidates
+
     efforts = tuple((e, c) for c in options["candidates"] for e in options["efforts"])
-    return Entry(family, build_s, size / rows, efforts, search)
+    return Entry(family, build_s, size / rows, efforts, search, tune)
 
 
 def hnswlib_peer(vectors: NDArray[np.float32], options: dict[str, Any], scratch: Path) -> Entry:
@@ -198,6 +206,31 @@ def recall(found: list[NDArray[np.int64]], truth: NDArray[np.int64]) -> float:
         for rows, best in zip(found, truth, strict=True)
     )
     return hits / truth.size
+
+
+def auto_entry(entries: list[Entry], rows: int, target: float) -> Entry | None:
+    """What the server itself would search with; None when that family was not built."""
+    settings = CollectionSettings(index="auto", metric="cosine", target_recall=target)
+    choice = choose(settings, rows, DIMENSION, free_memory())
+    print(f"auto: {choice.family}, {choice.reason}")
+    for entry in entries:
+        if entry.name == choice.family and entry.tune is not None:
+            return replace(entry, name="auto", efforts=(entry.tune(target),))
+    return None
+
+
+def compared(points: list[Point], peer: str) -> str:
+    """ "auto" beside a peer at the recall that "auto" reaches, both interleaved in this run."""
+    [auto] = [point for point in points if point.name == "auto"]
+    other = speed_at(points, peer, auto.recall)
+    size = f"{auto.bytes_per_vector:.0f} B a vector beside the mapped exact vectors"
+    if other is None:
+        return f"auto: recall {auto.recall:.4f}, which no setting of {peer} reaches; {size}"
+    return (
+        f"auto: recall {auto.recall:.4f}, {auto.qps:.0f} q/s, {auto.qps / other:.2f} of {peer}'s "
+        f"{other:.0f} q/s at that recall; {size} ({auto.bytes_per_vector / 4 / DIMENSION:.2f} of "
+        "FP32)"
+    )
 
 
 def front(points: list[Point], name: str) -> list[Point]:
@@ -299,6 +332,9 @@ def main() -> None:
             print(
                 f"{name}: built in {built.build_s:.0f} s, {built.bytes_per_vector:.0f} B a vector"
             )
+    auto = auto_entry(entries, len(vectors), plan["target_recall"])
+    if auto is not None:
+        entries.append(auto)
     for leftover in [*results.glob("*.faiss"), *results.glob("*.bin")]:
         leftover.unlink()
 
@@ -315,6 +351,9 @@ def main() -> None:
     for entry in entries:
         reached = {level: speed_at(points, entry.name, level) for level in (0.9, 0.95, 0.98)}
         print(entry.name, {level: qps and round(qps) for level, qps in reached.items()})
+    for peer in PEERS:
+        if auto is not None and any(entry.name == peer for entry in entries):
+            print(compared(points, peer))
     print(f"raw rows and front.svg: {results}")
 
 

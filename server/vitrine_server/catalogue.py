@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from vitrine_server import spaces
+from vitrine_server.backup import BackupManifest, Restored, prepare_restore, write_archive
 from vitrine_server.collection import Collection, CollectionInfo, CollectionSettings
 from vitrine_server.config import ConfigError
-from vitrine_server.durable import publish, sync_folder
+from vitrine_server.durable import publish, refused, sync_folder
 from vitrine_server.errors import CollectionNotFound, Conflict, Invalid, Unavailable
 from vitrine_server.store import DamagedStore
 
@@ -31,6 +33,7 @@ DEFAULT = "default"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _UNFINISHED = "."  # collection names cannot begin with a dot
+_RETIRED_S = 60.0  # no query takes longer
 
 _log = structlog.get_logger(__name__)
 
@@ -48,10 +51,11 @@ class Catalogue:
         self.damaged: dict[str, str] = {}
         self._folder = data / "collections"
         self._collections: dict[str, Collection] = {}
+        self._retired: list[Collection] = []
         self._changing = threading.Lock()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _own(data)
+            self._lock = own(data)
             sync_folder(data.absolute().parent)
             sync_folder(data)
         except OSError as error:
@@ -84,13 +88,7 @@ class Catalogue:
         """Make a collection; the same again is no error. Raises Invalid for a bad name, Conflict
         naming the setting when one of that name has other settings.
         """
-        if not _NAME.fullmatch(name):
-            raise Invalid(
-                f"{name[:128]!r} cannot be the name of a collection.",
-                code="invalid_name",
-                field="collection",
-                accepted="1 to 64 of a-z, 0-9, _ and -, beginning with a letter or digit",
-            )
+        check_name(name)
         with self._changing:
             if name not in self._collections and name not in self.damaged:
                 return self._create(name, settings)
@@ -117,6 +115,7 @@ class Catalogue:
                 raise CollectionNotFound(name)
             if collection is not None:
                 collection.close()
+            self._close_retired(name)
             gone = self._folder / f"{_UNFINISHED}dropped-{secrets.token_hex(8)}"
             (self._folder / name).rename(gone)
             sync_folder(self._folder)
@@ -124,12 +123,83 @@ class Catalogue:
                 self._create(DEFAULT, CollectionSettings())
         shutil.rmtree(gone)
 
+    def backup(self, name: str, archive: Path) -> BackupManifest:
+        """Write a collection, as it is now, to a new file, while it is used. Blocking.
+
+        Raises CollectionNotFound, StorageFailed, Unavailable (`collection_damaged`).
+        """
+        self.get(name)
+        try:
+            return write_archive(self._folder / name, archive)
+        except DamagedStore as error:
+            _log.error("backup failed", collection=name, error=str(error))
+            raise Unavailable(
+                f"Collection {name!r} cannot be backed up: {error}", code="collection_damaged"
+            ) from error
+
+    def restore(self, name: str, archive: Path, *, replace: bool = False) -> CollectionInfo:
+        """Make a collection of an archive. One of that name is replaced whole, if that is asked
+        for: searches go on in the old one until the new one answers them. Blocking.
+
+        Raises Invalid (`invalid_archive`, `invalid_name`), Conflict (`collection_exists`),
+        StorageFailed; nothing has changed then.
+        """
+        check_name(name)
+        known = name in self._collections or name in self.damaged
+        if known and not replace:
+            raise Conflict(
+                f"There is a collection {name!r} already.",
+                code="collection_exists",
+                field="collection",
+                accepted="another name, or replace=true",
+            )
+        return self._replace(name, prepare_restore(self._folder / name, archive))
+
+    def _replace(self, name: str, restored: Restored) -> CollectionInfo:
+        with self._changing:
+            old = self._collections.get(name)
+            if old is not None:
+                old.refuse_writes(True)
+            try:
+                restored.publish()
+            except OSError as error:
+                # unless the new content may be there after a restart: then nothing may be added
+                if not restored.published:
+                    restored.abandon()
+                    if old is not None:
+                        old.refuse_writes(False)
+                raise refused(error, "an archive") from error
+            new = Collection(self._folder / name, serving=self.encoder)
+            self._collections[name] = new
+            self.damaged.pop(name, None)
+            if old is not None:
+                # queries that began with it may still read its records
+                self._retired.append(old)
+                timer = threading.Timer(_RETIRED_S, self._close_retired_later, (name, old))
+                timer.daemon = True
+                timer.start()
+            return new.describe()
+
+    def _close_retired_later(self, name: str, old: Collection) -> None:
+        with self._changing:
+            if old in self._retired:
+                self._close_retired(name)
+                if name in self._collections:
+                    spaces.collect(self._folder / name)
+
+    def _close_retired(self, name: str | None = None) -> None:
+        """Close the collections (of a name) whose place another has taken."""
+        for collection in [old for old in self._retired if name in {None, old.name}]:
+            self._retired.remove(collection)
+            collection.close()
+
     def close(self) -> None:
         """Finish waiting writes, close every collection and give the folder back."""
         with self._changing:
             for collection in self._collections.values():
                 collection.close()
             self._collections.clear()
+            self._close_retired()
             os.close(self._lock)
 
     def _open_all(self) -> None:
@@ -138,6 +208,7 @@ class Catalogue:
                 shutil.rmtree(folder)
             elif _NAME.fullmatch(folder.name) and folder.is_dir():
                 try:
+                    spaces.collect(folder)
                     self._collections[folder.name] = Collection(folder, serving=self.encoder)
                 except DamagedStore as error:
                     _log.error("collection damaged", collection=folder.name, error=str(error))
@@ -153,7 +224,18 @@ class Catalogue:
         return collection
 
 
-def _own(data: Path) -> int:
+def check_name(name: str) -> None:
+    """Raise Invalid unless a collection can have this name."""
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            f"{name[:128]!r} cannot be the name of a collection.",
+            code="invalid_name",
+            field="collection",
+            accepted="1 to 64 of a-z, 0-9, _ and -, beginning with a letter or digit",
+        )
+
+
+def own(data: Path) -> int:
     """Take the folder's lock for the life of this process; the descriptor that holds it."""
     path = data / "lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

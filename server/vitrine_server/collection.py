@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import orjson
 import structlog
 
-from vitrine_server import filters, snapshot
+from vitrine_server import filters, originals, snapshot, spaces
 from vitrine_server.durable import Damaged
 from vitrine_server.errors import (
     CollectionNotFound,
@@ -26,20 +25,23 @@ from vitrine_server.errors import (
     Invalid,
     InvalidFilter,
     ItemNotFound,
-    Overloaded,
-    StorageFailed,
+    NotFound,
     Unavailable,
 )
+from vitrine_server.index.binary import BITS, MAX_PAIR_DISTANCE, BinaryIndex
 from vitrine_server.index.generation import Generation, State
 from vitrine_server.index.live import LiveIndex
 from vitrine_server.index.search import Neighbours, Question, search_state
 from vitrine_server.maintenance import Maintenance
+from vitrine_server.originals import Collector, Originals
 from vitrine_server.records import (
     GROUP,
     CollectionInfo,
     CollectionSettings,
     EncoderIdentity,
     FieldType,
+    HashMatch,
+    HashPair,
     Hit,
     IndexFamily,
     JsonValue,
@@ -48,19 +50,22 @@ from vitrine_server.records import (
     Record,
     SearchQuery,
     SearchResult,
+    check_hashes,
     check_id,
     check_metadata,
     check_vector,
     group_of,
     iso_time,
 )
-from vitrine_server.store import FILE_NAME, DamagedStore, Delete, Put, Row, Store, Write, Written
+from vitrine_server.store import FILE_NAME, DamagedStore, Store
+from vitrine_server.writer import Writer
+from vitrine_server.writes import Delete, Put, Row, Update, Write, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = [
@@ -69,6 +74,8 @@ __all__ = [
     "CollectionSettings",
     "EncoderIdentity",
     "FieldType",
+    "HashMatch",
+    "HashPair",
     "Hit",
     "IndexFamily",
     "JsonValue",
@@ -79,31 +86,12 @@ __all__ = [
     "SearchResult",
 ]
 
-MAX_WAITING_WRITES = 8192
-MAX_COMMIT_WRITES = 1024
 MAX_INFERRED_FIELDS = 32
 MAX_KNOWN_FIELDS = 10_000
 
 _log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
-
-
-@dataclass
-class _Job(Generic[Answer]):
-    """Writes that one caller waits for (all in one transaction), or a call in the writer thread."""
-
-    answer: Callable[[list[Written]], Answer]
-    writes: list[Write] = field(default_factory=list)
-    future: Future[Answer] = field(default_factory=Future)
-
-    def resolve(self, written: list[Written]) -> None:
-        try:
-            value = self.answer(written)
-        except Exception as error:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(value)
 
 
 class Collection:
@@ -113,58 +101,47 @@ class Collection:
     another space can be read, but neither searched nor written (EncoderMismatch).
     """
 
-    def __init__(self, folder: Path, *, serving: EncoderIdentity) -> None:
+    def __init__(self, home: Path, *, serving: EncoderIdentity) -> None:
         """Open the collection in a folder. Raises DamagedStore when it cannot be trusted."""
-        self.name = folder.name
+        self.name = home.name
         self._serving = serving
+        folder = spaces.active(home)
         self._store = Store(folder / FILE_NAME)
         try:
-            self.settings = CollectionSettings.model_validate_json(self._store.meta("settings"))
-            self.encoder = EncoderIdentity(**orjson.loads(self._store.meta("encoder")))
-        except (ValueError, TypeError) as error:
+            self.settings, self.encoder = described_by(self._store.all_meta())
+        except DamagedStore:
             self._store.close()
-            raise DamagedStore(f"{self._store.path}: its settings are damaged.") from error
+            raise
         self._known_fields: set[str] = set()
-        self._failure: str | None = None
-        self._closing = False
+        # made when it is first asked for; then the writer thread keeps it
+        self._hashes: BinaryIndex | None = None
+        self._originals = Originals(home / originals.FOLDER)
+        self._collector = Collector(self._originals, self._store.images)
         self._snapshots = folder / snapshot.FOLDER
+        self._writer = Writer(self.name, self._commit, finish=self._store.close)
         try:
             self._index = self._load()
         except Exception:
-            self._store.close()
+            self._writer.stop()
             raise
-        self._jobs: deque[_Job[object]] = deque()
-        self._waiting_writes = 0
-        self._wake = threading.Condition()
         self._maintenance = Maintenance(
+            self.name,
             self._snapshots,
             self._index,
             self.settings,
             self.encoder,
             store_identity=self._store.meta("identity"),
             known_fields=lambda: tuple(sorted(self._known_fields)),
-            call=self._call,
+            call=self._writer.call,
             trim=self._store.forget_removals,
         )
-        self._writer = threading.Thread(
-            target=self._write_loop, name=f"writer-{self.name}", daemon=True
-        )
-        self._writer.start()
-        self._call(self._maintenance.wake).result()
+        self._writer.call(self._maintenance.wake).result()
+        self._collector.start()
 
     @staticmethod
     def create(folder: Path, settings: CollectionSettings, encoder: EncoderIdentity) -> None:
         """Write the files of a new, empty collection into an existing empty folder."""
-        identity = {
-            "name": encoder.name,
-            "fingerprint": encoder.fingerprint,
-            "dimension": encoder.dimension,
-        }
-        meta = {
-            "settings": settings.model_dump_json(),
-            "encoder": orjson.dumps(identity).decode(),
-        }
-        Store.create(folder / FILE_NAME, meta).close()
+        Store.create(folder / FILE_NAME, description(settings, encoder)).close()
 
     # Writing
 
@@ -178,6 +155,7 @@ class Collection:
             metadata=check_metadata(item.metadata, self.settings.fields),
             thumbnail=item.thumbnail,
             image_sha256=item.image_sha256,
+            hashes=check_hashes(item.hashes).astype("<u8").tobytes(),
         )
 
     def upsert(self, items: Sequence[NewItem]) -> Future[list[int]]:
@@ -187,17 +165,42 @@ class Collection:
         what `check` raises, Overloaded when too many writes wait, StorageFailed when read-only; the
         future can raise StorageFailed.
         """
-        writes: list[Write] = [self.check(item) for item in items]
-        return self._submit(
-            _Job(lambda written: [w.label for w in written if w.label is not None], writes)
+        writes = [self.check(item) for item in items]
+        return self._writer.submit(
+            writes, lambda written: [done.label for done in written if done.label is not None]
         )
+
+    def update_metadata(self, item_id: str, metadata: Metadata) -> Future[int]:
+        """Replace an item's metadata; its vector, thumbnail and hashes stay, nothing is encoded.
+
+        The future gives the sequence number, or raises ItemNotFound. Durable and searchable when
+        answered. Raises at once what `upsert` raises.
+        """
+        check_id(item_id)
+        update = Update(item_id, check_metadata(metadata, self.settings.fields))
+
+        def answer(written: list[Written]) -> int:
+            label = written[0].label
+            if label is None:
+                raise ItemNotFound(item_id, self.name)
+            return label
+
+        return self._writer.submit([update], answer)
+
+    def keep_original(self, image: bytes) -> str:
+        """Put an image as it was sent on disk, for re-embedding; its SHA-256, which an item's
+        `image_sha256` then names. Blocking. Raises StorageFailed.
+        """
+        return self._originals.keep(image)
 
     def delete(self, ids: Sequence[str]) -> Future[list[bool]]:
         """Delete items; the future tells for each whether it existed. Durable when answered."""
         for item_id in ids:
             check_id(item_id)
-        writes: list[Write] = [Delete(item_id) for item_id in ids]
-        return self._submit(_Job(lambda written: [w.removed is not None for w in written], writes))
+        return self._writer.submit(
+            [Delete(item_id) for item_id in ids],
+            lambda written: [done.removed is not None for done in written],
+        )
 
     # Reading
 
@@ -207,15 +210,15 @@ class Collection:
         row = self._read(lambda: self._store.find(item_id))
         if row is None:
             raise ItemNotFound(item_id, self.name)
-        metadata = row.metadata
-        return Record(
-            id=row.id,
-            metadata=metadata,
-            group=group_of(metadata),
-            created=iso_time(row.created),
-            updated=iso_time(row.updated),
-            sequence=row.label,
-        )
+        return _record(row)
+
+    def written(self, after: int, limit: int) -> list[tuple[Record, NDArray[np.float32]]]:
+        """Items written after a sequence number with their vectors, the first `limit` in order.
+
+        A version that was replaced or deleted meanwhile is not among them.
+        """
+        found = self._read(lambda: self._store.written(after, limit))
+        return [(_record(row), vector) for row, vector in found]
 
     def vector(self, item_id: str) -> NDArray[np.float32]:
         """The stored vector (D,) float32, of length 1 for cosine. Raises ItemNotFound."""
@@ -229,6 +232,27 @@ class Collection:
         """The stored thumbnail; None when there is none, or no such item."""
         check_id(item_id)
         return self._read(lambda: self._store.thumbnail(item_id))
+
+    def original(self, item_id: str) -> bytes:
+        """The image as it was sent. Raises ItemNotFound, NotFound (`original_not_kept`)."""
+        check_id(item_id)
+        row = self._read(lambda: self._store.find(item_id))
+        if row is None:
+            raise ItemNotFound(item_id, self.name)
+        try:
+            return self._originals.read(row.image_sha256 or "none")
+        except KeyError:
+            raise NotFound(
+                f"The image of item {item_id[:128]!r} was not kept.",
+                code="original_not_kept",
+                field="id",
+                accepted="an item that was sent as an image while VITRINE_KEEP_ORIGINALS was on",
+            ) from None
+        except Damaged as error:
+            _log.error("original damaged", collection=self.name, error=str(error))
+            raise Unavailable(
+                f"The image of item {item_id[:128]!r} is damaged.", code="original_damaged"
+            ) from error
 
     def search(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
         """Answer queries against one state of the collection; blocking, for a pool of threads.
@@ -248,6 +272,54 @@ class Collection:
             for answer in hits
         ]
 
+    def near_hashes(
+        self, hashes: Sequence[int], *, max_distance: int, limit: int
+    ) -> list[HashMatch]:
+        """Items with a perceptual hash within a Hamming distance of any of these, nearest first.
+
+        Raises Invalid for hashes that are not numbers of 64 bits.
+        """
+        queries = check_hashes(hashes)
+        labels, distances = self._hash_index().nearest(
+            queries, limit=limit, max_distance=max_distance
+        )
+        rows = self._read(lambda: self._store.rows(labels.tolist()))
+        return [
+            HashMatch(rows[label].id, distance)
+            for label, distance in zip(labels.tolist(), distances.tolist(), strict=True)
+            if label in rows  # it may have been deleted since
+        ]
+
+    def hashes(self, sequence: int) -> NDArray[np.uint64]:
+        """The perceptual hashes (m,) of the item that a write made, from memory; often one."""
+        return self._hash_index().hashes(sequence)
+
+    def hash_pairs(self, *, max_distance: int, limit: int) -> list[HashPair]:
+        """Pairs of items whose hashes are within a distance: the nearest `limit` of them. It takes
+        seconds for a million items. Raises Invalid for a distance beyond MAX_PAIR_DISTANCE.
+        """
+        if not 0 <= max_distance <= MAX_PAIR_DISTANCE:
+            raise Invalid(
+                f"max_distance is {max_distance}.",
+                field="max_distance",
+                accepted=f"0 to {MAX_PAIR_DISTANCE} of {BITS} bits",
+            )
+        nearest: dict[tuple[int, int], int] = {}
+        for first, second, distances in self._hash_index().pairs(max_distance):
+            low, high = np.minimum(first, second).tolist(), np.maximum(first, second).tolist()
+            for pair, distance in zip(zip(low, high, strict=True), distances.tolist(), strict=True):
+                nearest[pair] = min(distance, nearest.get(pair, distance))
+            if len(nearest) > 2 * limit + 10_000:
+                nearest = dict(_nearest_pairs(nearest, limit))
+        best = _nearest_pairs(nearest, limit)
+        labels = {label for pair, _ in best for label in pair}
+        rows = self._read(lambda: self._store.rows(list(labels)))
+        return [
+            HashPair(rows[low].id, rows[high].id, distance)
+            for (low, high), distance in best
+            if low in rows and high in rows
+        ]
+
     def describe(self) -> CollectionInfo:
         state = self._index.state
         return CollectionInfo(
@@ -258,21 +330,26 @@ class Collection:
             sequence=state.sequence,
             snapshot=state.name,
             index=self._maintenance.describe(),
-            read_only=self._failure is not None,
+            read_only=self.failure is not None,
         )
 
     @property
     def failure(self) -> str | None:
         """Why writes are refused for good; None while all is well."""
-        return self._failure
+        return self._writer.failure
 
     def close(self) -> None:
         """Finish the writes that wait, then close the files. Searches under way may finish."""
+        self._collector.stop()
         self._maintenance.stop()
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._writer.join()
+        self._writer.stop()
+
+    def refuse_writes(self, refuse: bool) -> None:
+        """Answer writes with Unavailable (`collection_moving`), or no longer; those that were
+        accepted are finished on return.
+        """
+        self._writer.refuse_writes(refuse)
+        self._writer.call(lambda: None).result()
 
     # Opening
 
@@ -309,9 +386,9 @@ class Collection:
         try:
             self._store.check()
         except DamagedStore as error:
-            if not self._closing:
+            if not self._writer.closing:
                 _log.error("store damaged", collection=self.name, error=str(error))
-                self._failure = f"The files of collection {self.name!r} are damaged."
+                self._writer.fail(f"The files of collection {self.name!r} are damaged.")
 
     @staticmethod
     def _contents(state: State) -> tuple[int, int]:
@@ -378,8 +455,18 @@ class Collection:
                 self._need_field(name, f"filter.{name[:128]}")
         if query.group_by is not None:
             self._need_field(query.group_by, "group_by")
+        elif query.views:
+            raise Invalid(
+                "Several views are scored by group, and group_by is missing.",
+                field="group_by",
+                accepted='"group", or a metadata field that says what an image shows',
+            )
+        vectors = [
+            check_vector(vector, self.encoder.dimension, self.settings.metric)
+            for vector in (query.vector, *query.views)
+        ]
         return Question(
-            vector=check_vector(query.vector, self.encoder.dimension, self.settings.metric),
+            vectors=np.stack(vectors),
             k=query.k,
             offset=query.offset,
             filter=parsed,
@@ -399,7 +486,7 @@ class Collection:
                 field=where,
                 accepted=f"a field of the items' metadata; declared here: {declared}",
             )
-        self._call(lambda: self._infer_field(name, where)).result()
+        self._writer.call(lambda: self._infer_field(name, where)).result()
 
     def _infer_field(self, name: str, where: str) -> None:
         """In the writer thread, between transactions: the store is what the state shows."""
@@ -451,79 +538,14 @@ class Collection:
         try:
             return read()
         except DamagedStore as error:
-            if self._closing:
+            if self._writer.closing:
                 raise CollectionNotFound(self.name) from None
             _log.error("store damaged", collection=self.name, error=str(error))
             raise Unavailable(
                 f"The files of collection {self.name!r} are damaged.", code="collection_damaged"
             ) from error
 
-    # The writer thread
-
-    def _submit(self, job: _Job[Answer]) -> Future[Answer]:
-        with self._wake:
-            if self._closing:
-                raise CollectionNotFound(self.name)
-            if self._failure is not None and job.writes:
-                raise StorageFailed(self._failure)
-            if self._waiting_writes + len(job.writes) > MAX_WAITING_WRITES and self._jobs:
-                raise Overloaded(
-                    f"{self._waiting_writes} writes are waiting for the disk.", retry_after_s=1
-                )
-            self._waiting_writes += len(job.writes)
-            self._jobs.append(job)  # type: ignore[arg-type]  # resolved with its own answer
-            self._wake.notify()
-        return job.future
-
-    def _call(self, work: Callable[[], Answer]) -> Future[Answer]:
-        """Run something in the writer thread, between transactions."""
-        return self._submit(_Job(lambda _: work()))
-
-    def _write_loop(self) -> None:
-        while True:
-            with self._wake:
-                while not self._jobs and not self._closing:
-                    self._wake.wait()
-                if not self._jobs:
-                    break
-                jobs = self._take()
-            try:
-                self._run(jobs)
-            except BaseException:
-                _log.exception("write failed unexpectedly", collection=self.name)
-                self._fail(StorageFailed("An internal error stopped a write."), jobs)
-        self._store.close()
-
-    def _take(self) -> list[_Job[object]]:
-        """The jobs of the next transaction: a call runs alone, writes run together."""
-        jobs = [self._jobs.popleft()]
-        size = len(jobs[0].writes)
-        while (
-            size
-            and self._jobs
-            and self._jobs[0].writes
-            and size + len(self._jobs[0].writes) <= MAX_COMMIT_WRITES
-        ):
-            jobs.append(self._jobs.popleft())
-            size += len(jobs[-1].writes)
-        self._waiting_writes -= size
-        return [job for job in jobs if job.future.set_running_or_notify_cancel()]
-
-    def _run(self, jobs: list[_Job[object]]) -> None:
-        writes = [write for job in jobs for write in job.writes]
-        if writes and self._failure is not None:
-            self._fail(StorageFailed(self._failure), jobs)
-            return
-        written: list[Written] = []
-        if writes:
-            try:
-                written = self._commit(writes)
-            except StorageFailed as failure:
-                self._fail(failure, jobs)
-                return
-        for job in jobs:
-            job.resolve(written[: len(job.writes)])
-            written = written[len(job.writes) :]
+    # In the writer thread
 
     def _commit(self, writes: list[Write]) -> list[Written]:
         """One transaction: on disk first, then visible."""
@@ -534,31 +556,81 @@ class Collection:
         state.leaving = {row.label: row for row in removed}
         self._store.commit()
         for write, done in zip(writes, written, strict=True):
-            if isinstance(write, Put) and done.label is not None:
-                metadata: Metadata = orjson.loads(write.metadata)
-                if len(self._known_fields) < MAX_KNOWN_FIELDS:
-                    self._known_fields.update(metadata)
+            if isinstance(write, Delete) or done.label is None:
+                continue
+            metadata: Metadata = orjson.loads(write.metadata)
+            if len(self._known_fields) < MAX_KNOWN_FIELDS:
+                self._known_fields.update(metadata)
+            if isinstance(write, Put):
                 self._index.add(done.label, write.vector, metadata)
+            elif done.removed is not None:
+                self._index.add_again(done.label, done.removed.label, metadata)
         self._index.publish(self._store.sequence, [row.label for row in removed])
+        self._follow_hashes(writes, written)
+        self._collector.released(row.image_sha256 for row in removed if row.image_sha256)
         self._maintenance.wake()
         return written
 
-    def _fail(self, failure: StorageFailed, jobs: list[_Job[object]]) -> None:
-        """Refuse the jobs; unless the disk was only full, refuse every later write as well.
+    def _follow_hashes(self, writes: list[Write], written: list[Written]) -> None:
+        if self._hashes is None:
+            return
+        for write, done in zip(writes, written, strict=True):
+            if done.label is not None and isinstance(write, Put):
+                self._hashes.add(done.label, np.frombuffer(write.hashes, "<u8"))
+            elif done.label is not None and done.removed is not None:
+                self._hashes.add(done.label, self._hashes.hashes(done.removed.label))
+            if done.removed is not None:
+                self._hashes.remove(done.removed.label)
+        if self._hashes.mostly_dead:
+            self._hashes = self._hashes.compacted()
 
-        After a failed fsync the kernel may have dropped the pages: trying again would report a
-        success that never reached the disk (https://wiki.postgresql.org/wiki/Fsync_Errors).
-        """
-        if failure.code != "storage_full" and self._failure is None:
-            _log.error("collection is read-only", collection=self.name, reason=failure.detail)
-            self._failure = (
-                f"{failure.detail} Collection {self.name!r} is read-only until the server restarts."
-            )
-        for job in jobs:
-            if not job.future.done():
-                job.future.set_exception(
-                    StorageFailed(self._failure or failure.detail, code=failure.code)
-                )
+    def _hash_index(self) -> BinaryIndex:
+        index = self._hashes
+        return self._writer.call(self._load_hashes).result() if index is None else index
+
+    def _load_hashes(self) -> BinaryIndex:
+        """Between transactions: the store is what later writes add to."""
+        if self._hashes is None:
+            index = BinaryIndex()
+            for label, hashes in self._read(lambda: list(self._store.hashes())):
+                index.add(label, hashes)
+            self._hashes = index
+        return self._hashes
+
+
+def description(settings: CollectionSettings, encoder: EncoderIdentity) -> dict[str, str]:
+    """What a store's table meta says about its collection."""
+    return {
+        "settings": settings.model_dump_json(),
+        "encoder": orjson.dumps(asdict(encoder)).decode(),
+    }
+
+
+def described_by(meta: Mapping[str, str]) -> tuple[CollectionSettings, EncoderIdentity]:
+    """Settings and vector space of the collection in a store. Raises DamagedStore."""
+    try:
+        settings = CollectionSettings.model_validate_json(meta["settings"])
+        return settings, EncoderIdentity(**orjson.loads(meta["encoder"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedStore("The settings in the store are damaged.") from error
+
+
+def _nearest_pairs(
+    pairs: dict[tuple[int, int], int], limit: int
+) -> list[tuple[tuple[int, int], int]]:
+    return sorted(pairs.items(), key=lambda item: (item[1], item[0]))[:limit]
+
+
+def _record(row: Row) -> Record:
+    metadata = row.metadata
+    return Record(
+        id=row.id,
+        metadata=metadata,
+        group=group_of(metadata),
+        created=iso_time(row.created),
+        updated=iso_time(row.updated),
+        sequence=row.label,
+    )
 
 
 def _hit(row: Row, score: float, query: SearchQuery, vector: NDArray[np.float32] | None) -> Hit:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
+
+from vitrine_server.errors import StorageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +76,15 @@ def verify_file(path: Path, info: FileInfo) -> None:
                         raise Damaged(f"{path} is damaged near byte {block * BLOCK_BYTES}.")
     except OSError as error:
         raise Damaged(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def refused(error: OSError, what: str) -> StorageFailed:
+    """The client's error for a write that the disk refused. what: "an image"."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StorageFailed(
+        "The disk is full." if full else f"The disk refused {what} ({error.strerror}).",
+        code="storage_full" if full else "storage_failed",
+    )
 
 
 def sync_folder(folder: Path) -> None:

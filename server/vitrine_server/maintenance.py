@@ -68,6 +68,7 @@ class Maintenance:
 
     def __init__(
         self,
+        collection: str,
         snapshots: Path,
         index: LiveIndex,
         settings: CollectionSettings,
@@ -78,6 +79,7 @@ class Maintenance:
         call: Call,
         trim: Callable[[int], None],
     ) -> None:
+        self._collection = collection
         self._snapshots = snapshots
         self._index = index
         self._settings = settings
@@ -89,6 +91,8 @@ class Maintenance:
         self._stopping = threading.Event()
         self._absorbing = self._merging = False
         self._not_before = 0.0
+        # the number of rows from which an index that was refused is tried again
+        self._refused_below = 0
         self.choice = self._choose(index.state)
 
     def describe(self) -> dict[str, JsonValue]:
@@ -137,7 +141,7 @@ class Maintenance:
             pass
         except Exception:
             if not self._stopping.is_set():
-                _log.exception("maintenance failed", folder=str(self._snapshots.parent))
+                _log.exception("maintenance failed", collection=self._collection)
             self._not_before = time.monotonic() + RETRY_S
 
     def _check_stop(self) -> None:
@@ -195,7 +199,7 @@ class Maintenance:
         merged = state.segments[0].count if state.segments else 0
         if merged and state.count - merged >= max(MERGE_ROWS, MERGE_SHARE * merged):
             return True
-        if merged or state.alive.alive < ann.MIN_ROWS:
+        if merged or state.alive.alive < max(ann.MIN_ROWS, self._refused_below):
             return False
         return self._choose(state).family != "exact"
 
@@ -226,7 +230,7 @@ class Maintenance:
             self._call(lambda: self._trim(kept)).result()
         _log.info(
             "index merged",
-            collection=self._snapshots.parent.name,
+            collection=self._collection,
             rows=len(rows),
             family=choice.family,
             recall=None if manifest.index is None else round(manifest.index.recall, 4),
@@ -290,7 +294,8 @@ class Maintenance:
                 stop=self._check_stop,
             )
         except ann.TooLowRecall as error:
-            _log.warning("index refused", collection=self._snapshots.parent.name, reason=str(error))
+            _log.warning("index refused", collection=self._collection, reason=str(error))
+            self._refused_below = 2 * len(vectors)
             return Choice("exact", f"the index was refused: {error}"), None
         return choice, built
 

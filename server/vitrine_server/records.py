@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from vitrine_server.errors import Invalid, InvalidVector, TooLarge
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from vitrine_server.index.faiss_api import Metric
@@ -72,13 +74,17 @@ class CollectionSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item to store. vector: (D,) float32. `metadata["group"]` is the item's group."""
+    """An item to store. vector: (D,) float32. `metadata["group"]` is the item's group.
+
+    image_sha256: of the image as it was sent, hex. hashes: its perceptual hashes, 64 bits each.
+    """
 
     id: str
     vector: NDArray[np.float32]
     metadata: Metadata
     thumbnail: bytes | None = None
     image_sha256: str | None = None
+    hashes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,8 @@ class Hit:
 class SearchQuery:
     """One question. vector: (D,) float32.
 
+    views: more vectors, of other views of the same design. Groups are then scored by the mean, over
+    all views, of the view's best match in the group; this needs group_by.
     group_by: "group" or any metadata field: one hit, the best, for each of its values; an item
     without a value is a group of its own. min_score: hits below it are left out.
     """
@@ -120,6 +128,7 @@ class SearchQuery:
     min_score: float | None = None
     with_metadata: bool = True
     with_vector: bool = False
+    views: tuple[NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,23 @@ class SearchResult:
     snapshot: str
     search_s: float
     hydrate_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HashMatch:
+    """An item near a perceptual hash. distance: differing bits."""
+
+    id: str
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class HashPair:
+    """Two items with near perceptual hashes. distance: differing bits."""
+
+    id: str
+    other: str
+    distance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +244,18 @@ def check_vector(
             "The vector is zero, and a zero vector has no cosine.", field=field, accepted=accepted
         )
     return (wide / norm).astype(np.float32)
+
+
+def check_hashes(hashes: Sequence[int]) -> NDArray[np.uint64]:
+    """The perceptual hashes as an array (m,). Raises Invalid for other than numbers of 64 bits."""
+    try:
+        return np.array(hashes, np.uint64)
+    except (OverflowError, TypeError, ValueError):
+        raise Invalid(
+            "A perceptual hash is not a number of 64 bits.",
+            field="hashes",
+            accepted="whole numbers from 0 to 2^64 - 1",
+        ) from None
 
 
 def check_metadata(metadata: Metadata, fields: dict[str, FieldType]) -> bytes:

@@ -11,185 +11,35 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import struct
+import threading
 import time
 import zlib
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import orjson
 
-from vitrine_server import wal
+from vitrine_server import migrations, wal
 from vitrine_server.errors import StorageFailed
+from vitrine_server.writes import Batch, Counters, Row, Write, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from vitrine_server.records import Metadata
-
-SCHEMA_VERSION = 4
 FILE_NAME = "store.db"
 
 _PAGE_BYTES = 8192
 _MAX_VARIABLES = 500
-_NUMBERS = struct.Struct("<3q")
 
-_ROW = "label, id, metadata, created, updated, items.crc"
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE items (
-    label INTEGER PRIMARY KEY,      -- sequence number of the write that made this version
-    id TEXT NOT NULL UNIQUE,
-    metadata BLOB NOT NULL,         -- JSON
-    created INTEGER NOT NULL,       -- microseconds since 1970 UTC
-    updated INTEGER NOT NULL,
-    image_sha256 TEXT,
-    crc INTEGER NOT NULL            -- see row_crc: SQLite has no checksums of its own
-);
-CREATE TABLE vectors (
-    label INTEGER PRIMARY KEY,
-    vector BLOB NOT NULL,           -- float32, little-endian, as compared (length 1 for cosine)
-    crc INTEGER NOT NULL            -- CRC-32 of the blob
-);
-CREATE TABLE thumbnails (label INTEGER PRIMARY KEY, image BLOB NOT NULL);
-CREATE TABLE removed (              -- which label a delete or update took away, for replay
-    sequence INTEGER PRIMARY KEY,
-    label INTEGER NOT NULL
-);
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Store an item, or replace the one with this id. metadata: JSON bytes."""
-
-    id: str
-    vector: NDArray[np.float32]
-    metadata: bytes
-    thumbnail: bytes | None
-    image_sha256: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    id: str
-
-
-Write: TypeAlias = "Put | Delete"
-
-
-class Row(NamedTuple):
-    """A stored version of an item, without its vector. Times: microseconds since 1970 UTC."""
-
-    label: int
-    id: str
-    metadata_json: bytes
-    created: int
-    updated: int
-
-    @property
-    def metadata(self) -> Metadata:
-        value: Metadata = orjson.loads(self.metadata_json)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What one write did. label: of the new version (Put); removed: the version it took away."""
-
-    label: int | None
-    removed: Row | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Counters:
-    """Kept in the table meta with every transaction. count and label_sum are of the items."""
-
-    sequence: int
-    count: int
-    label_sum: int
-
-
-def row_crc(label: int, item_id: str, metadata: bytes, created: int, updated: int) -> int:
-    """Checksum of an item's row, without its vector. Raises struct.error beyond 64 bits."""
-    numbers = _NUMBERS.pack(label, created, updated)
-    return zlib.crc32(metadata, zlib.crc32(item_id.encode(), zlib.crc32(numbers)))
+_ROW = "label, id, metadata, created, updated, image_sha256, items.crc"
 
 
 class DamagedStore(Exception):
     """The file cannot be trusted; the message is one sentence that says what was found."""
-
-
-class _Batch:
-    """What the writes of one transaction change, collected so that each table is touched once."""
-
-    def __init__(self, counters: _Counters, found: dict[str, Row], now: int) -> None:
-        """found: the stored versions of the ids that the writes name."""
-        self.counters = counters
-        self._now = now
-        self._current = found
-        self._stored = {row.label for row in found.values()}
-        self._puts: dict[int, tuple[Row, Put]] = {}
-        self._gone: list[tuple[int]] = []
-        self._removals: list[tuple[int, int]] = []
-
-    def put(self, put: Put) -> Written:
-        removed = self._current.get(put.id)
-        label = self.counters.sequence + 1
-        created = self._now if removed is None else removed.created
-        row = Row(label, put.id, put.metadata, created, self._now)
-        self._step(removed, added=label)
-        self._puts[label] = row, put
-        self._current[put.id] = row
-        return Written(label, removed)
-
-    def delete(self, item_id: str) -> Written:
-        removed = self._current.pop(item_id, None)
-        if removed is not None:
-            self._step(removed)
-        return Written(None, removed)
-
-    def _step(self, removed: Row | None, added: int = 0) -> None:
-        sequence, count, total = self.counters.sequence + 1, self.counters.count, added
-        total += self.counters.label_sum
-        count += added > 0
-        if removed is not None:
-            count, total = count - 1, total - removed.label
-            if removed.label in self._stored:
-                self._gone.append((removed.label,))
-                self._removals.append((sequence, removed.label))
-            else:
-                # written and taken away in one transaction: it never reaches the tables
-                del self._puts[removed.label]
-        self.counters = _Counters(sequence, count, total)
-
-    def statements(self) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
-        """Statements for `executemany`: removals first, an id is unique."""
-        for table in ("items", "vectors", "thumbnails"):
-            yield f"DELETE FROM {table} WHERE label = ?", [*self._gone]
-        yield "INSERT INTO removed VALUES (?, ?)", [*self._removals]
-        items: list[tuple[object, ...]] = []
-        vectors: list[tuple[object, ...]] = []
-        thumbnails: list[tuple[object, ...]] = []
-        for label, (row, put) in self._puts.items():
-            items.append((*row, put.image_sha256, row_crc(*row)))
-            vector = put.vector.astype("<f4", copy=False).tobytes()
-            vectors.append((label, vector, zlib.crc32(vector)))
-            if put.thumbnail is not None:
-                thumbnails.append((label, put.thumbnail))
-        yield "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", items
-        yield "INSERT INTO vectors VALUES (?, ?, ?)", vectors
-        yield "INSERT INTO thumbnails VALUES (?, ?)", thumbnails
-        counters = asdict(self.counters).items()
-        yield (
-            "UPDATE meta SET value = ? WHERE key = ?",
-            [(str(value), key) for key, value in counters],
-        )
 
 
 class Store:
@@ -199,6 +49,8 @@ class Store:
         """Open an existing store. Raises DamagedStore."""
         self.path = path
         self._readers: deque[sqlite3.Connection] = deque()
+        self._lent = 0
+        self._returned = threading.Condition()
         self._closed = False
         torn = wal.damage(path)
         if torn is not None:
@@ -230,7 +82,8 @@ class Store:
                 ("label_sum", "0"),
             ]
             connection.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN; {migrations.SCHEMA}"
+                f" PRAGMA user_version = {migrations.SCHEMA_VERSION}; COMMIT;"
             )
             connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         finally:
@@ -248,6 +101,10 @@ class Store:
             raise DamagedStore(f"{self.path} has no {key!r} in its table meta.")
         return str(row[0])
 
+    def all_meta(self) -> dict[str, str]:
+        with self._reader() as reader:
+            return dict(reader.execute("SELECT key, value FROM meta"))
+
     # Writing: one thread
 
     def write(self, writes: Sequence[Write]) -> list[Written]:
@@ -258,11 +115,8 @@ class Store:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             found = self._find_all({write.id for write in writes})
-            batch = _Batch(self._counters, found, time.time_ns() // 1000)
-            written = [
-                batch.put(write) if isinstance(write, Put) else batch.delete(write.id)
-                for write in writes
-            ]
+            batch = Batch(self._counters, found, time.time_ns() // 1000)
+            written = [batch.execute(write) for write in writes]
             for statement, rows in batch.statements():
                 self._writer.executemany(statement, rows)
             self._counters = batch.counters
@@ -353,11 +207,11 @@ class Store:
                     found[values[0]] = self._row(values)
         return found
 
-    def _row(self, values: tuple[int, str, bytes, int, int, int]) -> Row:
+    def _row(self, values: tuple[int, str, bytes, int, int, str | None, int]) -> Row:
         """Raises DamagedStore; a damaged file can hold any type in any column."""
         try:
-            row = Row(*values[:5])
-            if row_crc(*row) == values[5]:
+            row = Row(*values[:6])
+            if row.crc() == values[6]:
                 return row
         except (AttributeError, TypeError, ValueError, struct.error):
             pass
@@ -374,6 +228,16 @@ class Store:
                 (after,),
             ):
                 yield row[0], self._row(row).metadata_json, self._checked(row[0], vector, crc)
+
+    def written(self, after: int, limit: int) -> list[tuple[Row, NDArray[np.float32]]]:
+        """Items written after a sequence number with their vectors, `limit` by rising label."""
+        with self._reader() as reader:
+            found = reader.execute(
+                f"SELECT {_ROW}, vector, vectors.crc FROM items LEFT JOIN vectors USING (label)"
+                " WHERE label > ? ORDER BY label LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        return [(self._row(row), self._checked(row[0], vector, crc)) for *row, vector, crc in found]
 
     def removals(self, after: int) -> list[int]:
         """Labels up to a sequence number that were removed after it.
@@ -409,6 +273,23 @@ class Store:
         with self._reader() as reader:
             yield from reader.execute("SELECT label, metadata FROM items ORDER BY label")
 
+    def hashes(self) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+        """(label, perceptual hashes) of the items that have some, by rising label."""
+        with self._reader() as reader:
+            for label, hashes, crc in reader.execute("SELECT * FROM hashes ORDER BY label"):
+                if not isinstance(hashes, bytes) or zlib.crc32(hashes) != crc:
+                    raise DamagedStore(f"{self.path}: the hashes of write {label} are damaged.")
+                yield label, np.frombuffer(hashes, "<u8")
+
+    def images(self, sha256: Sequence[str] | None = None) -> set[str]:
+        """Which images (all, or of the named ones) the items were made from: SHA-256 as hex."""
+        with self._reader() as reader:
+            if sha256 is None:
+                query = "SELECT image_sha256 FROM items WHERE image_sha256 IS NOT NULL"
+                return {image for (image,) in reader.execute(query)}
+            query = "SELECT 1 FROM items WHERE image_sha256 = ?"
+            return {image for image in sha256 if reader.execute(query, (image,)).fetchone()}
+
     def _checked(self, label: int, vector: object, crc: object) -> NDArray[np.float32]:
         if not isinstance(vector, bytes) or zlib.crc32(vector) != crc:
             raise DamagedStore(f"{self.path}: the vector of write {label} is damaged.")
@@ -417,6 +298,10 @@ class Store:
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         """A connection that nobody else uses meanwhile."""
+        with self._returned:
+            if self._closed:
+                raise DamagedStore(f"{self.path} is closed.")
+            self._lent += 1
         try:
             try:
                 reader = self._readers.pop()
@@ -427,68 +312,40 @@ class Store:
                 yield reader
             finally:
                 self._readers.append(reader)
-                if self._closed:
-                    self._close_readers()
         except sqlite3.Error as error:
             raise DamagedStore(f"{self.path} cannot be read: {error}.") from error
+        finally:
+            with self._returned:
+                self._lent -= 1
+                self._returned.notify_all()
 
     def close(self) -> None:
-        """Close the writer, and the readers as they come back."""
-        self._closed = True
-        self._close_readers()
-        self._writer.close()
+        """Close every connection, the readers as they come back.
 
-    def _close_readers(self) -> None:
+        The last one removes the log by its path, so it must not outlive the file's name: another
+        store may follow under it.
+        """
+        with self._returned:
+            self._closed = True
+            self._returned.wait_for(lambda: self._lent == 0)
         while self._readers:
             self._readers.pop().close()
+        self._writer.close()
 
-    def _read_counters(self) -> _Counters:
-        keys = _Counters.__dataclass_fields__
-        return _Counters(**{key: int(self.meta(key)) for key in keys})
+    def _read_counters(self) -> Counters:
+        keys = Counters.__dataclass_fields__
+        return Counters(**{key: int(self.meta(key)) for key in keys})
 
     def _check_schema(self) -> None:
         """Bring an older store up to date, in one transaction; refuse a newer one."""
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-        if 1 <= version < SCHEMA_VERSION:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for migration in _MIGRATIONS[version - 1 :]:
-                migration(self._writer)
-            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            self._writer.execute("COMMIT")
-        elif version != SCHEMA_VERSION:
+        if 1 <= version < migrations.SCHEMA_VERSION:
+            migrations.migrate(self._writer, version)
+        elif version != migrations.SCHEMA_VERSION:
             raise DamagedStore(
                 f"{self.path} has schema version {version}; "
-                f"this version of Vitrine reads {SCHEMA_VERSION}."
+                f"this version of Vitrine reads {migrations.SCHEMA_VERSION}."
             )
-
-
-def _add_identity(connection: sqlite3.Connection) -> None:
-    connection.executemany(
-        "INSERT INTO meta VALUES (?, ?)",
-        [("identity", secrets.token_hex(16)), ("removals_since", "0")],
-    )
-
-
-def _add_checks(connection: sqlite3.Connection) -> None:
-    connection.execute("ALTER TABLE items ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
-    connection.execute(
-        "INSERT INTO meta SELECT 'count', count(*) FROM items"
-        " UNION SELECT 'label_sum', coalesce(sum(label), 0) FROM items"
-    )
-
-
-def _check_all_bits(connection: sqlite3.Connection) -> None:
-    """The checksum of version 3 left out the upper half of every number."""
-    connection.create_function("row_crc", 5, row_crc, deterministic=True)
-    connection.execute("UPDATE items SET crc = row_crc(label, id, metadata, created, updated)")
-
-
-# from schema version 1 to 2, from 2 to 3, …
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
-    _add_identity,
-    _add_checks,
-    _check_all_bits,
-)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

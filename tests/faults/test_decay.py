@@ -15,7 +15,8 @@ from vitrine_server import maintenance, snapshot
 from vitrine_server.collection import Collection, CollectionSettings, NewItem, SearchQuery
 from vitrine_server.durable import Damaged
 from vitrine_server.errors import Unavailable
-from vitrine_server.store import DamagedStore, Put, Store
+from vitrine_server.store import DamagedStore, Store
+from vitrine_server.writes import Put
 
 if TYPE_CHECKING:
     from pathlib import Path

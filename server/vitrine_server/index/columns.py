@@ -56,6 +56,9 @@ class Column(Protocol):
     def keys(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Group keys of rows (M,), int64: equal for equal values, NO_KEY for none."""
 
+    def holding(self, keys: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+        """Mask (count,) of the rows whose group key is one of these (m,); NO_KEY is none."""
+
     def taken(self, rows: NDArray[np.int64]) -> Self:
         """A column of its own with the named rows."""
 
@@ -116,6 +119,9 @@ class NumberColumn:
         held = self._values.view(len(self._values))[rows]
         # + 0.0 makes one key of 0.0 and -0.0
         return np.where(np.isnan(held), NO_KEY, (held + 0.0).view(np.int64))
+
+    def holding(self, keys: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+        return np.isin(self.keys(np.arange(count)), keys[keys != NO_KEY])
 
     def taken(self, rows: NDArray[np.int64]) -> Self:
         return type(self)(self._values.view(len(self._values))[rows])
@@ -200,6 +206,11 @@ class DictionaryColumn:
     def keys(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         codes = self._codes.view(len(self._codes))[rows].astype(np.int64)
         return np.where(codes == 0, NO_KEY, codes)
+
+    def holding(self, keys: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+        table = self._table()
+        table[keys[keys != NO_KEY]] = True
+        return table[self._codes.view(count)]
 
     def taken(self, rows: NDArray[np.int64]) -> Self:
         codes = self._codes.view(len(self._codes))[rows]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vitrine_server.filters import Filter
     from vitrine_server.index.ann import Ann
     from vitrine_server.records import CollectionSettings, Metadata
-    from vitrine_server.store import Row
+    from vitrine_server.writes import Row
 
 
 class Generation:

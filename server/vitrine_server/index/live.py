@@ -33,6 +33,11 @@ class LiveIndex:
         """Write a row beyond the published state. `publish` makes it visible."""
         self._generation.append(label, vector, metadata)
 
+    def add_again(self, label: int, before: int, metadata: Metadata) -> None:
+        """Write a row with the vector of the row labelled `before`, as `add` does."""
+        rows = self._generation.rows_of(np.array([before], np.int64))
+        self._generation.append(label, self._generation.vectors.take(rows)[0], metadata)
+
     def publish(self, sequence: int, removed: Sequence[int] = ()) -> None:
         """Show the added rows, without those whose labels are removed.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -94,8 +94,16 @@ def search(
     filter: Mapping[str, Any] | None = None,
     group_by: str | None = None,
     min_score: float | None = None,
+    views: Sequence[NDArray[Any]] = (),
 ) -> list[tuple[str, float]]:
     """(id, score), best first, without any page limit applied twice."""
+    if views:
+        accepted = {
+            name: item for name, item in items.items() if matches(item[1], filter or {}, fields)
+        }
+        ranked = _by_views(accepted, [query, *views], metric, group_by)
+        page = ranked[offset : offset + k]
+        return [hit for hit in page if min_score is None or hit[1] >= min_score]
     scored = sorted(
         (
             (-score(query, vector, metric), item_id)
@@ -115,3 +123,22 @@ def search(
         hits.append((item_id, -negative))
     page = hits[offset : offset + k]
     return [hit for hit in page if min_score is None or hit[1] >= min_score]
+
+
+def _by_views(
+    items: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]],
+    views: Sequence[NDArray[Any]],
+    metric: str,
+    group_by: str | None,
+) -> list[tuple[str, float]]:
+    """Each group by the mean of its best score for each view, shown by its best item."""
+    groups: dict[tuple[Any, ...], dict[str, list[float]]] = {}
+    for item_id, (vector, metadata) in items.items():
+        key = group_key(metadata.get(group_by or "")) or ("no group", item_id)
+        groups.setdefault(key, {})[item_id] = [score(view, vector, metric) for view in views]
+    ranked = []
+    for members in groups.values():
+        best = [max(scores[number] for scores in members.values()) for number in range(len(views))]
+        shown = max(members, key=lambda item_id: max(members[item_id]))
+        ranked.append((shown, sum(best) / len(best)))
+    return sorted(ranked, key=lambda hit: -hit[1])

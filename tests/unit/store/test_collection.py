@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from vitrine_server import errors
-from vitrine_server.collection import Collection, CollectionSettings, SearchQuery
+from vitrine_server.collection import (
+    Collection,
+    CollectionSettings,
+    HashMatch,
+    HashPair,
+    SearchQuery,
+)
 from vitrine_server.index.search import search_state
 from vitrine_server.store import DamagedStore
 
@@ -278,7 +284,7 @@ def test_another_vector_space_is_refused(
 def test_waiting_writes_are_bounded(
     collection: Collection, item: MakeItem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine_server.collection.MAX_WAITING_WRITES", 10)
+    monkeypatch.setattr("vitrine_server.writer.MAX_WAITING_WRITES", 10)
     blocker = sqlite3.connect(collection._store.path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")  # another writer holds the store: nothing is committed
     futures = [collection.upsert([item("first")])]
@@ -401,3 +407,93 @@ def test_a_damaged_vector_is_found_at_the_start(
     path.write_bytes(content)
     with pytest.raises(DamagedStore, match="write 2 is damaged"):
         Collection(folder, serving=encoder)
+
+
+def test_metadata_is_replaced_and_the_rest_stays(collection: Collection, item: MakeItem) -> None:
+    first = replace(item("a", 1, group="g", rank=1), thumbnail=b"jpeg", hashes=(7,))
+    collection.upsert([first, item("b", 2)]).result()
+    created = collection.get("a").created
+    assert collection.update_metadata("a", {"rank": 2}).result() == 3
+    record = collection.get("a")
+    assert (record.metadata, record.group, record.sequence) == ({"rank": 2}, None, 3)
+    assert record.created == created < record.updated
+    assert collection.thumbnail("a") == b"jpeg"
+    assert ids(collection, query(first, k=1, filter={"rank": 2})) == ["a"]
+    assert ids(collection, query(first, k=9, filter={"rank": 1})) == []
+    assert collection.near_hashes([7], max_distance=0, limit=9) == [HashMatch("a", 0)]
+    with pytest.raises(errors.ItemNotFound):
+        collection.update_metadata("c", {}).result()
+    with pytest.raises(errors.Invalid):
+        collection.update_metadata("a", {"group": 5})
+    assert collection.delete(["a"]).result() == [True]
+    assert collection.describe().count == 1
+
+
+def test_writes_of_one_transaction_take_effect_in_order(
+    collection: Collection, item: MakeItem
+) -> None:
+    """Also when a version never reaches the tables, or a stored one is moved and then dropped."""
+    collection.upsert([item("a", 1, rank=0), item("b", 2, rank=0), item("c", 3, rank=0)]).result()
+    hold = threading.Event()
+    blocked = collection._writer.call(hold.wait)
+    waiting = [
+        collection.update_metadata("a", {"rank": 1}),
+        collection.update_metadata("a", {"rank": 2}),
+        collection.update_metadata("b", {"rank": 1}),
+        collection.delete(["b"]),
+        collection.upsert([item("d", 4, rank=1)]),
+        collection.update_metadata("d", {"rank": 2}),
+        collection.update_metadata("c", {"rank": 1}),
+        collection.upsert([item("c", 5, rank=2)]),
+        collection.delete(["never"]),
+    ]
+    hold.set()
+    blocked.result()
+    answers = [future.result() for future in waiting]
+    assert answers == [4, 5, 6, [True], [8], 9, 10, [11], [False]]
+    folder, serving = collection._store.path.parent, collection.encoder
+    collection.close()
+    opened = Collection(folder, serving=serving)
+    assert opened._store.sequence == 11
+    for name, seed in (("a", 1), ("c", 5), ("d", 4)):
+        assert opened.get(name).metadata == {"rank": 2}
+        assert ids(opened, query(item("query", seed), k=1)) == [name]
+    assert opened.describe().count == 3
+    opened.close()
+
+
+def test_perceptual_hashes_follow_the_items(collection: Collection, item: MakeItem) -> None:
+    def hashed(name: str, *hashes: int) -> NewItem:
+        return replace(item(name, len(name)), hashes=hashes)
+
+    collection.upsert([hashed("a", 0b1111, 2**63), hashed("bb", 0b0111), item("none")]).result()
+    for _ in range(2):
+        near = collection.near_hashes([0b1111], max_distance=2, limit=10)
+        assert near == [HashMatch("a", 0), HashMatch("bb", 1)]
+        assert collection.hash_pairs(max_distance=3, limit=9) == [HashPair("a", "bb", 1)]
+        folder = collection._store.path.parent
+        collection.close()
+        collection = Collection(folder, serving=collection.encoder)
+    assert collection.near_hashes([2**63 + 1], max_distance=1, limit=1) == [HashMatch("a", 1)]
+    collection.upsert([hashed("a", 0)]).result()
+    collection.delete(["bb"]).result()
+    assert collection.near_hashes([0b1111], max_distance=8, limit=10) == [HashMatch("a", 4)]
+    assert collection.hash_pairs(max_distance=3, limit=9) == []
+    for wrong in (-1, 2**64):
+        with pytest.raises(errors.Invalid) as caught:
+            collection.near_hashes([wrong], max_distance=1, limit=1)
+        assert caught.value.field == "hashes"
+    with pytest.raises(errors.Invalid):
+        collection.hash_pairs(max_distance=12, limit=1)
+    collection.close()
+
+
+def test_views_need_a_group(collection: Collection, item: MakeItem) -> None:
+    first = item("a", 1, group="g")
+    collection.upsert([first]).result()
+    with pytest.raises(errors.Invalid) as caught:
+        collection.search([query(first, views=(first.vector,))])
+    assert caught.value.field == "group_by"
+    zero = np.zeros_like(first.vector)
+    with pytest.raises(errors.InvalidVector):
+        collection.search([query(first, views=(zero,), group_by="group")])

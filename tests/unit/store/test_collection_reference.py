@@ -19,6 +19,7 @@ from vitrine_server.collection import (
     NewItem,
     SearchQuery,
 )
+from vitrine_server.errors import ItemNotFound
 
 DIMENSION = 8
 FIELDS: dict[str, Any] = {
@@ -108,6 +109,7 @@ IDS = st.sampled_from([f"item-{i}" for i in range(12)])
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("upsert"), st.lists(st.tuples(IDS, vectors(), metadata()), max_size=4)),
+        st.tuples(st.just("update"), IDS, metadata()),
         st.tuples(st.just("delete"), st.lists(IDS, max_size=3)),
         st.tuples(st.just("reopen")),
         st.tuples(
@@ -119,6 +121,7 @@ STEPS = st.lists(
                         "offset": st.integers(0, 6),
                         "filter": conditions(),
                         "group_by": st.sampled_from(["group", "colour", "price", "loose"]),
+                        "views": st.lists(vectors(), max_size=2),
                         "min_score": st.sampled_from([-3.0, 0.0, 0.3]),
                     },
                 ),
@@ -168,13 +171,28 @@ def play(
     elif step[0] == "delete":
         existed = [items.pop(item_id, None) is not None for item_id in step[1]]
         assert collection.delete(step[1]).result() == existed
+    elif step[0] == "update":
+        answer = collection.update_metadata(step[1], step[2])
+        if step[1] in items:
+            assert answer.result() == collection.get(step[1]).sequence
+            items[step[1]] = items[step[1]][0], step[2]
+        else:
+            with pytest.raises(ItemNotFound):
+                answer.result()
     elif step[0] == "reopen":
         folder = collection._store.path.parent
         collection.close()
         collection = Collection(folder, serving=ENCODER)
     else:
+        for query in step[1]:
+            if "group_by" not in query:
+                query.pop("views", None)
         asked = [
-            SearchQuery(vector=q["query"], **{n: v for n, v in q.items() if n != "query"})
+            SearchQuery(
+                vector=q["query"],
+                views=tuple(q.get("views", ())),
+                **{n: v for n, v in q.items() if n not in {"query", "views"}},
+            )
             for q in step[1]
         ]
         if any(mentions_loose(q) for q in step[1]) and "loose" not in collection._known_fields:
@@ -211,9 +229,10 @@ def check(
         assert hit.metadata == held
         assert hit.group == held.get("group")
         assert reference.matches(held, query.get("filter") or {}, FIELDS)
-        assert hit.score == pytest.approx(
-            reference.score(query["query"], vector, metric), rel=1e-5, abs=1e-5
-        )
+        if not query.get("views"):
+            assert hit.score == pytest.approx(
+                reference.score(query["query"], vector, metric), rel=1e-5, abs=1e-5
+            )
     if "group_by" in query:
         groups = [reference.group_key(items[hit.id][1].get(query["group_by"])) for hit in hits]
         valued = [group for group in groups if group]

@@ -1,0 +1,123 @@
+"""The nearest rows of one state: approximate where there is an index, exact for the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vitrine_server.index import ann, exact
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vitrine_server.index.ann import Ann
+    from vitrine_server.index.faiss_api import Metric
+    from vitrine_server.index.generation import State
+    from vitrine_server.index.selection import Selection
+
+# One multiply-add of an exact comparison of scattered rows, seconds: 0.75 ms for 10,000 of 256.
+EXACT_VALUE_S = 0.3e-9
+
+
+def nearest(
+    state: State,
+    queries: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    selection: Selection | None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Neighbours of queries (B, D) among the selected rows: scores and rows, best first.
+
+    Scores are exact for every kind of index. Missing neighbours have row -1 and score -inf.
+    """
+    k = min(k, state.alive.alive if selection is None else selection.count)
+    if k == 0:
+        return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    found = []
+    start = 0
+    for segment in state.segments:
+        stop = start + segment.count
+        part = _part(selection, start, stop)
+        if part is not None and _cheaper_exact(segment, part, queries.shape[1]):
+            found += _exact(state, queries, k, metric, part, start, stop)
+        else:
+            found.append(_approximate(state, queries, k, metric, part, segment, start))
+        start = stop
+    found += _exact(
+        state, queries, k, metric, _part(selection, start, state.count), start, state.count
+    )
+    return _merged(found, k)
+
+
+def _merged(
+    found: list[tuple[NDArray[np.float32], NDArray[np.int64]]], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best of what was found in several places, each sorted already."""
+    if len(found) == 1:
+        return found[0]
+    return exact.tops(
+        np.concatenate([scores for scores, _ in found], axis=1),
+        np.concatenate([rows for _, rows in found], axis=1),
+        k,
+    )
+
+
+def _part(selection: Selection | None, start: int, stop: int) -> Selection | None:
+    """The selection within some rows, renumbered from 0; None when it takes them all."""
+    if selection is None:
+        return None
+    part = selection.part(start, stop)
+    return None if part.count == part.size else part
+
+
+def _cheaper_exact(segment: Ann, part: Selection, dimension: int) -> bool:
+    """Whether comparing each selected row costs less than a search widened for the filter."""
+    widened_s = segment.tuning.query_s * part.size / max(part.count, 1)
+    return part.count * dimension * EXACT_VALUE_S <= widened_s
+
+
+def _exact(
+    state: State,
+    queries: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    part: Selection | None,
+    start: int,
+    stop: int,
+) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Exact neighbours among the selected rows start ≤ r < stop, one entry a piece of memory."""
+    found = []
+    for first, piece in state.vectors.pieces(start, stop):
+        within = _part(part, first - start, first - start + len(piece))
+        scores, rows = exact.search(queries, piece, k, metric, within)
+        found.append((scores, np.where(rows < 0, -1, rows + first)))
+    return found
+
+
+def _approximate(
+    state: State,
+    queries: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    part: Selection | None,
+    segment: Ann,
+    start: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Likely neighbours among the selected rows of a segment, with exact scores: (B, k) each."""
+    share = 1.0 if part is None else part.count / part.size
+    wanted = min(k, segment.count if part is None else part.count)
+    proposed = segment.propose(queries, k, share, None if part is None else part.bits)
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    rows = np.full((len(queries), k), -1, np.int64)
+    for position, query in enumerate(queries):
+        candidates = proposed[position]
+        candidates = candidates[candidates >= 0] + start
+        best = ann.rescored(state.vectors, query, candidates, k, metric)
+        if len(best[1]) < wanted:
+            # the graph or the lists led to too few of the selected rows
+            pieces = _exact(state, query[None], k, metric, part, start, start + segment.count)
+            every = _merged(pieces, k)
+            best = every[0][0], every[1][0]
+        scores[position, : len(best[0])], rows[position, : len(best[1])] = best
+    return scores, rows
