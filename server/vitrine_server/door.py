@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from vitrine_server.api_keys import Keys
     from vitrine_server.bodies import Budget
 
-# What a load balancer or an orchestrator asks without a key; says nothing but yes or no.
-_OPEN = {"/healthz", "/readyz"}
+# What a load balancer or an orchestrator asks without a key, which says nothing but yes or no; and
+# the page, which asks its reader for the key.
+_OPEN = {"/healthz", "/readyz", "/"}
+_OPEN_FOLDER = "/web/"
 _TIMEOUT = deadlines.HEADER.lower().encode()
 
 
 class Door:
-    """Lets callers in. Every path needs a key, whether it exists or not, but for `_OPEN`.
+    """Lets callers in. Every path needs a key, whether it exists or not, but for `_OPEN`
+    and what lies in `_OPEN_FOLDER`.
 
     keys: None where no keys are in use. What a key may do is checked by the routes
     (`declare.route`), before they read anything.
@@ -37,7 +40,9 @@ class Door:
         timeout = headers.get(_TIMEOUT)
         deadlines.enter(None if timeout is None else timeout.decode("latin-1"))
         who = api_keys.ANYBODY
-        if self._keys is not None and scope["path"] not in _OPEN:
+        path = scope["path"]
+        is_open = path in _OPEN or path.startswith(_OPEN_FOLDER)
+        if self._keys is not None and not is_open:
             who = self._keys.authenticate(headers.get(b"authorization"))
         api_keys.enter(who)
         who.charge(1)

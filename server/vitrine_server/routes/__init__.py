@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrine_server.routes import collections, compare, embeddings, items, search, system
+from vitrine_server.routes import collections, compare, embeddings, items, search, system, web
 
 ROUTERS = (
     collections.router,
@@ -11,4 +11,5 @@ ROUTERS = (
     embeddings.router,
     compare.router,
     system.router,
+    web.router,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.responses import RedirectResponse
 
 from vitrine_server.errors import VitrineError
 from vitrine_server.rendering import json_response
@@ -40,8 +39,3 @@ async def ready(request: Request) -> Response:
 @route(router, "GET", "/metrics", scope="read")
 async def metrics(request: Request) -> Response:
     return Response(services(request).metrics.render(), media_type="text/plain; version=0.0.4")
-
-
-@router.get("/", include_in_schema=False)
-async def index() -> Response:
-    return RedirectResponse("/docs")

@@ -1,0 +1,113 @@
+// The grid of hits.
+
+import * as api from "./api.js";
+import { element, icon } from "./dom.js";
+import { t } from "./i18n.js";
+
+const MAX_DETAILS = 3;
+
+export const titleOf = (hit) => String(hit.metadata?.title || hit.metadata?.name || hit.id);
+export const scoreOf = (hit) => hit.score.toFixed(3);
+
+export class Results {
+  // on: { collection(), query(), open(index), more(id), judge(id, "like" | "dislike") }
+  constructor(grid, on) {
+    this.grid = grid;
+    this.on = on;
+    this.hits = [];
+    grid.addEventListener("keydown", (event) => this.move(event));
+  }
+
+  clear() {
+    this.hits = [];
+    this.grid.replaceChildren();
+  }
+
+  append(hits) {
+    const from = this.hits.length;
+    this.hits.push(...hits);
+    this.grid.append(...hits.map((hit, index) => this.card(hit, from + index)));
+  }
+
+  relabel() {
+    this.grid.replaceChildren(...this.hits.map((hit, index) => this.card(hit, index)));
+  }
+
+  card(hit, index) {
+    const picture = element("img", { alt: "", loading: index < 12 ? "eager" : "lazy", decoding: "async" });
+    if (index === 0) picture.addEventListener("load", painted, { once: true });
+    this.show(picture, hit.id);
+    const bar = element("span", { class: "bar" });
+    bar.style.setProperty("--score", Math.max(0, Math.min(1, hit.score)));
+    return element(
+      "li",
+      { class: "card" },
+      element(
+        "button",
+        { type: "button", class: "picture", "aria-label": t("open", { id: titleOf(hit), score: scoreOf(hit) }), onclick: () => this.on.open(index) },
+        picture,
+        bar,
+      ),
+      element("p", { class: "title" }, element("strong", { title: hit.id }, titleOf(hit)), element("span", { class: "score" }, scoreOf(hit))),
+      element("p", { class: "details" }, details(hit)),
+      this.actions(hit),
+    );
+  }
+
+  actions(hit) {
+    const { likes, dislikes } = this.on.query();
+    const judge = (kind, chosen, name, image) =>
+      element(
+        "button",
+        { type: "button", title: t(kind), "aria-label": t(name, { id: titleOf(hit) }), "aria-pressed": String(chosen.has(hit.id)), onclick: () => this.on.judge(hit.id, kind) },
+        icon(image),
+      );
+    return element(
+      "div",
+      { class: "actions" },
+      element("button", { type: "button", "aria-label": t("moreLike", { id: titleOf(hit) }), onclick: () => this.on.more(hit.id) }, icon("more"), t("moreLikeThis")),
+      judge("like", likes, "likeItem", "up"),
+      judge("dislike", dislikes, "dislikeItem", "down"),
+    );
+  }
+
+  async show(picture, id) {
+    picture.addEventListener("error", () => picture.replaceWith(element("span", { class: "missing" }, t("noImage"))), { once: true });
+    try {
+      picture.src = await api.thumbnail(this.on.collection(), id);
+    } catch {
+      picture.dispatchEvent(new Event("error"));
+    }
+  }
+
+  // Arrow keys walk over the pictures as they lie in the grid.
+  move(event) {
+    const here = event.target.closest(".card");
+    const rows = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const steps = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!here || (!rows && !steps)) return;
+    const cards = [...this.grid.children];
+    const columns = cards.findIndex((card) => card.offsetTop > cards[0].offsetTop);
+    const there = cards[cards.indexOf(here) + (steps ?? rows * (columns < 0 ? cards.length : columns))];
+    if (!there) return;
+    event.preventDefault();
+    there.querySelector(".picture").focus();
+  }
+}
+
+function details(hit) {
+  const shown = Object.entries(hit.metadata ?? {})
+    .filter(([name, value]) => typeof value === "string" && !["title", "name", "group"].includes(name))
+    .slice(0, MAX_DETAILS)
+    .map(([, value]) => value);
+  return [hit.group, ...shown].filter(Boolean).join(" · ");
+}
+
+// When the first result can be seen: two frames after its picture has arrived.
+function painted() {
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() => {
+      if (performance.getEntriesByName("vitrine:asked").length) performance.mark("vitrine:painted");
+    }),
+  );
+}
