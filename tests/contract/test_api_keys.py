@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SECRETS = {"read": "vtr_r", "write": "vtr_w", "admin": "vtr_a"}
-OPEN = {"/healthz", "/readyz"}
+OPEN = {"/healthz", "/readyz", "/", "/web/page.js"}
 # What each call needs. A route that is missing here fails the test below: somebody must decide.
 NEEDED = {
     ("GET", "/v1/collections"): "read",
@@ -67,7 +67,14 @@ def routes(app: FastAPI) -> list[tuple[str, str]]:
     """(method, path) of every route that the document names, and of the pages beside it."""
     document = app.openapi()
     named = [(m.upper(), path) for path, calls in document["paths"].items() for m in calls]
-    pages = ["/", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css", "/nothing"]
+    pages = [
+        "/",
+        "/web/page.js",
+        "/docs",
+        "/openapi.json",
+        "/static-offline-docs/swagger-ui.css",
+        "/nothing",
+    ]
     return named + [("GET", page) for page in pages]
 
 
