@@ -73,7 +73,7 @@ def separate(folder: Path, *, image_s: float = 0.0, **settings: Any) -> Iterator
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     asked = {
-        "settings": {"data": str(folder / "data"), "http_port": port, **settings},
+        "settings": {"data": str(folder / "data"), "http_port": port, "cache_mb": 0, **settings},
         "encoder": {"image_s": image_s},
     }
     log = folder / "server.log"

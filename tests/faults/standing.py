@@ -40,6 +40,7 @@ class StandIn:
     """
 
     ready = True
+    has_text = False
 
     def __init__(self, *, image_s: float = 0.0, call_s: float = 0.0) -> None:
         self.image_s = image_s
@@ -71,6 +72,9 @@ class StandIn:
         if self.image_s or self.call_s:
             await asyncio.sleep(self.call_s + len(images) * self.image_s)
         return [averages(pixels) for pixels in images]
+
+    async def encode_text(self, text: str, *, field: str, deadline: float) -> Encoded:
+        raise AssertionError("there is no text tower")
 
     async def check(self) -> None:
         return
@@ -113,7 +117,7 @@ async def serving(
     data: Path, *, encoder: StandIn | None = None, **settings: Any
 ) -> AsyncIterator[Running]:
     """Serve on a free port of loopback until the block ends."""
-    chosen = Settings(data=data, http_port=1, drain_s=0, **settings)
+    chosen = Settings(data=data, http_port=1, drain_s=0, **{"cache_mb": 0, **settings})
     drain = Drain()
     stand_in = encoder or StandIn()
     app = create_app(chosen, encoder=stand_in, drain=drain)

@@ -20,11 +20,11 @@ async def test_expired_work_is_not_executed(tmp_path: Path) -> None:
     async with serving(tmp_path, encoder=encoder, max_wait_s=60) as running:
         first = asyncio.create_task(exchange(running.port, post(SEARCH, picture(0))))
         await until(lambda: encoder.executed == 1)
+        hasty = [
+            post(SEARCH, picture(seed), X_Request_Timeout="0.05") for seed in range(1, 1 + REQUESTS)
+        ]
         started = time.perf_counter()
-        hasty = post(SEARCH, picture(1), X_Request_Timeout="0.05")
-        answers = await asyncio.gather(
-            *(exchange(running.port, hasty) for _ in range(REQUESTS)),
-        )
+        answers = await asyncio.gather(*(exchange(running.port, each) for each in hasty))
         waited = time.perf_counter() - started
         assert (await first).status == 200
         await asyncio.sleep(1)
