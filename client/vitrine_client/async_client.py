@@ -169,6 +169,7 @@ class AsyncClient:
         *,
         image: Image | None = None,
         vector: Vector | None = None,
+        text: str | None = None,
         item_id: str | None = None,
         queries: Sequence[Query] | None = None,
         collection: str = "default",
@@ -180,7 +181,7 @@ class AsyncClient:
         with_metadata: bool = True,
         with_vector: bool = False,
     ) -> SearchResult:
-        """The k nearest items, best first, by one of image, vector (D,), item_id and queries.
+        """The k nearest items, best first, by one of image, vector (D,), text, item_id, queries.
 
         `queries` are combined by their weights into one. `filter` is a JSON object over metadata
         fields; `group_by` keeps the best item of each group.
@@ -189,6 +190,7 @@ class AsyncClient:
             protocol.search(
                 image=None if image is None else await _loaded(image),
                 vector=vector,
+                text=text,
                 item_id=item_id,
                 queries=None if queries is None else [await _with_image(part) for part in queries],
                 collection=collection,

@@ -104,8 +104,9 @@ def ingest(
 
 @app.command()
 def search(
-    image: Annotated[Path, typer.Argument(help="Image file to search with.")],
+    image: Annotated[Path | None, typer.Argument(help="Image file to search with.")] = None,
     *,
+    text: Annotated[str | None, typer.Option(help="Words to search with, instead.")] = None,
     collection: CollectionName = "default",
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Number of hits.")] = 10,
     group_by: Annotated[
@@ -119,10 +120,13 @@ def search(
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Show the stored images that look most like IMAGE."""
+    """Show the stored images that look most like IMAGE, or that --text describes."""
+    if (image is None) == (text is None):
+        raise typer.BadParameter("give one of IMAGE and --text")
     with Client(url, retry=PROMPT) as client:
         result = client.search(
             image=image,
+            text=text,
             collection=collection,
             k=k,
             filter=_filter(filter_text),

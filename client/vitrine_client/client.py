@@ -181,6 +181,7 @@ class Client:
         *,
         image: Image | None = None,
         vector: Vector | None = None,
+        text: str | None = None,
         item_id: str | None = None,
         queries: Sequence[Query] | None = None,
         collection: str = "default",
@@ -192,7 +193,7 @@ class Client:
         with_metadata: bool = True,
         with_vector: bool = False,
     ) -> SearchResult:
-        """The k nearest items, best first, by one of image, vector (D,), item_id and queries.
+        """The k nearest items, best first, by one of image, vector (D,), text, item_id, queries.
 
         `queries` are combined by their weights into one. `filter` is a JSON object over metadata
         fields; `group_by` keeps the best item of each group.
@@ -201,6 +202,7 @@ class Client:
             protocol.search(
                 image=image,
                 vector=vector,
+                text=text,
                 item_id=item_id,
                 queries=queries,
                 collection=collection,

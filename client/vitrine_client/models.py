@@ -43,16 +43,18 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One part of a combined query: an image, a vector (D,) or a stored item, with its weight."""
+    """One part of a combined query: an image, a vector (D,), a text or a stored item; weighted."""
 
     image: Image | None = None
     vector: Vector | None = None
+    text: str | None = None
     item_id: str | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if sum(part is not None for part in (self.image, self.vector, self.item_id)) != 1:
-            raise ValueError("a query holds one of image, vector and item_id")
+        parts = (self.image, self.vector, self.text, self.item_id)
+        if sum(part is not None for part in parts) != 1:
+            raise ValueError("a query holds one of image, vector, text and item_id")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -173,6 +173,7 @@ def search(
     *,
     image: Image | None,
     vector: Vector | None,
+    text: str | None,
     item_id: str | None,
     queries: Sequence[Query] | None,
     collection: str,
@@ -194,9 +195,9 @@ def search(
         with_metadata=None if with_metadata else False,
         with_vector=with_vector or None,
     )
-    chosen = _given(image=image, vector=vector, item_id=item_id, queries=queries)
+    chosen = _given(image=image, vector=vector, text=text, item_id=item_id, queries=queries)
     if len(chosen) != 1:
-        raise ValueError("search by one of image, vector, item_id and queries")
+        raise ValueError("search by one of image, vector, text, item_id and queries")
     if image is not None:
         # the bytes as they are: base64 would cost a third more on the wire
         content = read_image(image)
@@ -215,7 +216,7 @@ def search(
     if queries is not None:
         target: dict[str, Any] = {"queries": [_query(query) for query in queries]}
     else:
-        target = {**_part(None, vector), **_given(item_id=item_id)}
+        target = {**_part(None, vector), **_given(text=text, item_id=item_id)}
     return _json_call("POST", path, {**target, **options}, _read_search)
 
 
@@ -308,7 +309,8 @@ def _part(image: Image | None, vector: Vector | None) -> dict[str, Any]:
 
 
 def _query(query: Query) -> dict[str, Any]:
-    part = {**_part(query.image, query.vector), **_given(item_id=query.item_id)}
+    other = _given(text=query.text, item_id=query.item_id)
+    part = {**_part(query.image, query.vector), **other}
     return {**part, "weight": query.weight}
 
 

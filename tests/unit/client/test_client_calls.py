@@ -111,8 +111,8 @@ def test_every_search_option_arrives_with_an_image_and_with_json(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "one of image, vector, item_id and queries"),
-        ({"image": b"x", "item_id": "a"}, "one of image, vector, item_id and queries"),
+        ({}, "one of image, vector, text, item_id and queries"),
+        ({"image": b"x", "item_id": "a"}, "one of image, vector, text, item_id and queries"),
         ({"vector": [1, float("nan")]}, "NaN or infinity"),
         ({"vector": [[1, 2]]}, r"shape \(1, 2\)"),
     ],
@@ -130,7 +130,7 @@ def test_items_and_queries_hold_exactly_one_content() -> None:
         Item(id="a")
     with pytest.raises(ValueError, match="one of image and vector"):
         Item(id="a", image=b"x", vector=[1])
-    with pytest.raises(ValueError, match="one of image, vector and item_id"):
+    with pytest.raises(ValueError, match="one of image, vector, text and item_id"):
         Query(image=b"x", item_id="a")
 
 
