@@ -36,7 +36,7 @@ from vitrine_server.errors import Invalid
 from vitrine_server.manifest import file_sha256
 from vitrine_server.originals import FOLDER, Originals
 from vitrine_server.records import iso_time
-from vitrine_server.store import FILE_NAME, DamagedStore, Store
+from vitrine_server.store import FILE_NAME, DamagedStore, Store, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,11 +177,7 @@ def unpack(archive: Path, folder: Path, originals: Originals) -> BackupManifest:
 
 def _copy_store(source: Path, target: Path) -> None:
     """One state of a store, however busy it is: a reader of SQLite sees one, and nobody waits."""
-    uri = f"{source.absolute().as_uri()}?mode=ro"
-    with (
-        closing(sqlite3.connect(uri, uri=True, timeout=30)) as reading,
-        closing(sqlite3.connect(target)) as writing,
-    ):
+    with closing(connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
         reading.backup(writing)
 
 

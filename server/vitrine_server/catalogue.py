@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vitrine_server.records import EncoderIdentity
 
 DEFAULT = "default"
+FOLDER = "collections"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _UNFINISHED = "."  # collection names cannot begin with a dot
@@ -49,7 +50,7 @@ class Catalogue:
         """
         self.encoder = encoder
         self.damaged: dict[str, str] = {}
-        self._folder = data / "collections"
+        self._folder = data / FOLDER
         self._collections: dict[str, Collection] = {}
         self._retired: list[Collection] = []
         self._changing = threading.Lock()

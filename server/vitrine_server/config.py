@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         "text", pattern="^(text|json)$", description="log lines for people or for machines"
     )
 
+    keep_originals: bool = Field(
+        False, description="keep images as they were sent, for re-embedding with another encoder"
+    )
     max_body_mb: float = Field(32, gt=0, description="largest request body, MB (10^6 bytes)")
     max_image_mb: float = Field(20, gt=0, description="largest encoded image, MB (10^6 bytes)")
     max_megapixels: float = Field(20, gt=0, description="largest image, 10^6 pixels")

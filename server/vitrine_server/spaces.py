@@ -66,11 +66,13 @@ def switch(home: Path, space: Path) -> None:
     durable.sync_folder(home)
 
 
-def collect(home: Path) -> None:
-    """Remove what is not active any more, and what was never finished. Nobody may have it open."""
+def collect(home: Path, *, unfinished: bool = False) -> None:
+    """Remove what is not active any more, and what was never finished; with `unfinished` also every
+    re-embedding that has not become the collection. Nobody may have these files open.
+    """
     current = active(home)
     for space in home.glob(f"{_PREFIX}*"):
-        if space != current and not space.name.startswith(_KEPT_PREFIX):
+        if space != current and (unfinished or not space.name.startswith(_KEPT_PREFIX)):
             shutil.rmtree(space)
     if current != home:
         for suffix in ("", "-wal", "-shm"):

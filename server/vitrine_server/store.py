@@ -57,7 +57,7 @@ class Store:
             raise DamagedStore(torn)
         try:
             # this replays the log; what was committed before is on disk from here on
-            self._writer = _connect(path)
+            self._writer = connect(path)
             self._check_schema()
             self._counters = self._committed = self._read_counters()
             if self.fingerprint() != (self._counters.count, self._counters.label_sum):
@@ -306,7 +306,7 @@ class Store:
             try:
                 reader = self._readers.pop()
             except IndexError:
-                reader = _connect(self.path)
+                reader = connect(self.path)
                 reader.execute("PRAGMA query_only = ON")
             try:
                 yield reader
@@ -348,7 +348,8 @@ class Store:
             )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to an existing store. Whoever closes the last one removes the log."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
