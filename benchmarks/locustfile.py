@@ -24,7 +24,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from harness.gallery import Gallery, fill
 from harness.pictures import load_folder
-from harness.scenarios import Mix, make, parse_mix
+from harness.scenarios import Mix, open_mix
 from harness.stages import StageLog
 from harness.triton import TritonRequests, decode_all
 
@@ -165,14 +165,12 @@ class TritonUser(User):
 def _mix(options: Namespace, gallery: Gallery, environment: Environment) -> Mix:
     # each worker process has a stream of its own
     worker = environment.runner.worker_index if isinstance(environment.runner, WorkerRunner) else 0
-    seed = options.seed + 1000 * max(0, worker)
-    fresh = options.cache == "off"
-    return Mix(
-        [
-            (make(name, gallery, exponent=options.zipf, fresh=fresh, seed=seed), weight)
-            for name, weight in parse_mix(options.mix)
-        ],
-        seed=seed,
+    return open_mix(
+        options.mix,
+        gallery,
+        exponent=options.zipf,
+        fresh=options.cache == "off",
+        seed=options.seed + 1000 * max(0, worker),
     )
 
 

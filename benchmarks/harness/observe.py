@@ -31,6 +31,7 @@ class Observation:
     def as_json(self) -> dict[str, Any]:
         return {
             "cores": {role: round(cores, 3) for role, cores in self.window.cores.items()},
+            "others_cores": round(self.window.others_cores, 3),
             "rss_mb": {role: round(rss / 1e6) for role, rss in self.window.rss.items()},
             "batches": self.batches,
             "queue_ms": self.queue_ms,

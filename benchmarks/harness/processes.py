@@ -22,11 +22,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the processes used between two looks. cores: CPU seconds a second, by role."""
+    """What the processes used between two looks. cores: CPU seconds a second, by role.
+
+    others_cores: what everything else on the machine used, the hypervisor's share included.
+    """
 
     wall_s: float
     cpu_s: dict[str, float]
     rss: dict[str, int]
+    others_cores: float
 
     @property
     def cores(self) -> dict[str, float]:
@@ -81,15 +85,25 @@ class Stopwatch:
         self._processes = processes
         self._started = time.perf_counter()
         self._before = processes.usage()
+        self._busy_before_s = _busy_s()
 
     def stop(self) -> Window:
         wall_s = time.perf_counter() - self._started
+        busy_s = _busy_s() - self._busy_before_s
         after = self._processes.usage()
+        cpu_s = {role: after[role].cpu_s - self._before[role].cpu_s for role in after}
         return Window(
             wall_s,
-            {role: after[role].cpu_s - self._before[role].cpu_s for role in after},
+            cpu_s,
             {role: usage.rss for role, usage in after.items()},
+            max(0.0, busy_s - sum(cpu_s.values())) / wall_s,
         )
+
+
+def _busy_s() -> float:
+    """CPU seconds that the machine has worked, or been kept from working, since it began."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 
 def _usage(process: psutil.Process) -> Usage:

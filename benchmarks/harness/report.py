@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.charts import Axis, Line, lines, stacked
+from harness.processes import ROLES
 from harness.recording import PERCENTILES, Recording
 from harness.sweep import Slo, Step, by_rate, highest_holding, knee
 from harness.wire import STAGES
@@ -78,7 +79,7 @@ def charts(folder: Path, steps: Sequence[Step], slo: Slo) -> dict[str, str]:
             y="mean milliseconds on the server",
         ),
         "cpu": stacked(
-            ["sidecar", "triton", "supervisor", "generator"],
+            [*ROLES, "generator", "others"],
             [(f"{rate:g}", _mean_cores(repeats)) for rate, repeats in rates.items()],
             x="offered requests a second",
             y="CPU cores in use",
@@ -110,7 +111,6 @@ def page(run: dict[str, Any], steps: Sequence[Step], slo: Slo, drawn: dict[str, 
         (f"{at_knee:g}/s" if at_knee is not None else "none", "knee"),
         (f"{min(recalls):.4f}" if recalls else "not asked", "lowest recall@10 under load"),
     ]
-    doubted = [(step, doubt) for step in steps for doubt in step.doubts]
     boxes = "".join(
         f'<div class="figure"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for value, name in figures
@@ -130,7 +130,7 @@ def page(run: dict[str, Any], steps: Sequence[Step], slo: Slo, drawn: dict[str, 
         "stages": "From the Server-Timing of every answer. Queue is the wait for a batch.",
         "triton": "From Triton's own statistics of the model.",
         "batches": "Share of the images that were executed in a batch of each size.",
-        "cpu": "The generator runs on the same machine: its share is not the server's.",
+        "cpu": "The generator runs on the same machine, and so may other programs.",
         "distribution": "All good answers of a rate; the last percent is where users notice.",
     }
     sections = "".join(
@@ -144,26 +144,33 @@ def page(run: dict[str, Any], steps: Sequence[Step], slo: Slo, drawn: dict[str, 
         f"<h1>Vitrine under load</h1><p class=lead>{escape(run['mix'])} &middot; "
         f"{escape(run['machine']['time'])} &middot; {escape(run['machine']['cpu'])}, "
         f"{run['machine']['cores']} cores</p>"
-        f"<div class=figures>{boxes}</div>{_verdict(doubted, steps)}{sections}"
+        f"<div class=figures>{boxes}</div>{_verdict(steps)}{sections}"
+        f"<h2>Processes</h2><div class=scroll>{_processes(steps, slo)}</div>"
         f"<h2>Every step</h2><div class=scroll>{_table(steps, slo)}</div>"
         f"<h2>What was measured, and on what</h2>{_facts(run)}</html>"
     )
 
 
-def _verdict(doubted: Sequence[tuple[Step, str]], steps: Sequence[Step]) -> str:
-    if not doubted:
+def _verdict(steps: Sequence[Step]) -> str:
+    doubts: dict[str, list[tuple[Step, str]]] = {}
+    for step in steps:
+        for doubt in step.doubts:
+            kind = " ".join(doubt.split()[:3])  # the rest are its figures
+            doubts.setdefault(kind, []).append((step, doubt))
+    if not doubts:
         worst = max(step.lag_p99_ms for step in steps)
         return (
             '<p class="sure">The generator kept up: in the worst step 99 % of the requests left '
-            f"within {worst:.2f} ms of their time.</p>"
+            f"within {worst:.2f} ms of their time. Nothing else kept the machine busy.</p>"
         )
-    lines_ = "".join(
-        f"<li>at {step.rate:g}/s, repeat {step.repeat + 1}: {escape(doubt)}</li>"
-        for step, doubt in doubted
+    doubted = sum(bool(step.doubts) for step in steps)
+    entries = "".join(
+        f"<li>{len(found)} of them, such as {found[0][0].rate:g}/s: {escape(found[0][1])}</li>"
+        for found in doubts.values()
     )
     return (
-        '<div class="doubt"><b>These steps cannot be believed: the generator was the '
-        f"bottleneck.</b><ul>{lines_}</ul></div>"
+        f'<div class="doubt"><b>{doubted} of {len(steps)} steps cannot be believed.</b>'
+        f"<ul>{entries}</ul></div>"
     )
 
 
@@ -185,6 +192,34 @@ def _table(steps: Sequence[Step], slo: Slo) -> str:
                 "holds" if step.holds(slo) else "broken",
             ]
         )
+    return _rows(head, rows)
+
+
+def _processes(steps: Sequence[Step], slo: Slo) -> str:
+    """CPU and memory of each process, and the GPU where there is one, at the rate that holds."""
+    best = highest_holding(steps, slo)
+    chosen = [step for step in steps if best is None or step.rate == best]
+    rate = statistics.mean(step.achieved_per_s for step in chosen)
+    cores = _mean_cores(chosen)
+    rows = [
+        (
+            role,
+            f"{used:.2f}",
+            f"{used / rate * 1e3:.2f}" if rate and role != "others" else "",
+            f"{max(step.observed['rss_mb'][role] for step in steps)}" if role != "others" else "",
+        )
+        for role, used in cores.items()
+    ]
+    where = f"at {best:g}/s" if best is not None else "over all steps"
+    table = _rows(["", f"cores {where}", "CPU ms a request", "most memory, MB"], rows)
+    gpu = [step.observed["gpu"] for step in chosen if step.observed["gpu"]]
+    if not gpu:
+        return table
+    means = [(name, f"{statistics.mean(one[name] for one in gpu):.1f}") for name in gpu[0]]
+    return table + _rows(["GPU", "mean"], means)
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     header = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
@@ -211,10 +246,11 @@ def _mean_stages(repeats: Sequence[Step]) -> dict[str, float]:
 
 def _mean_cores(repeats: Sequence[Step]) -> dict[str, float]:
     roles = repeats[0].observed["cores"]
-    return {
+    cores = {
         role: statistics.mean(step.observed["cores"].get(role, 0.0) for step in repeats)
         for role in roles
     }
+    return {**cores, "others": statistics.mean(s.observed["others_cores"] for s in repeats)}
 
 
 def _batches(rates: dict[float, list[Step]]) -> str:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# A connection that was turned away asks again after this: often enough that the server never idles,
+# seldom enough that refusals cost it little.
+TURNED_AWAY_S = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class Saturation:
     """Answers of the window by status (0: no answer), good ones a second, means of their stages.
@@ -32,7 +37,8 @@ class Saturation:
 
     @property
     def errors(self) -> int:
-        return sum(count for status, count in self.statuses.items() if status != 200)
+        """Answers that are neither good nor the server's way to turn load away."""
+        return sum(n for status, n in self.statuses.items() if status not in (200, 429, 503))
 
 
 async def saturate(
@@ -58,6 +64,8 @@ async def saturate(
         while time.perf_counter() < end:
             answer = await _try(pool, request(next(numbers)), timeout_s)
             answered += answer is not None and answer.status == 200
+            if answer is not None and answer.status in (429, 503):
+                await asyncio.sleep(TURNED_AWAY_S)
             if begin <= time.perf_counter() < end:
                 statuses[answer.status if answer else 0] += 1
                 if answer is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
+import httpx
 import numpy as np
 
 from harness.gallery import RECALL_AT, WRITES, hits_of
@@ -106,13 +107,28 @@ class VectorSearch:
 
 @dataclass
 class TextSearch:
-    """Words are asked for; any answer is right."""
+    """Words are asked for; the answer must always be the first one, best hit first."""
 
     gallery: Gallery
     name: str = "text search"
 
+    def __post_init__(self) -> None:
+        self._first: dict[str, str] = {}
+
     def request(self, number: int) -> Request:
-        return _search(self.gallery, {"text": TEXTS[number % len(TEXTS)], "k": RECALL_AT}, None)
+        text = TEXTS[number % len(TEXTS)]
+        return _search(
+            self.gallery, {"text": text, "k": RECALL_AT}, lambda body: self._check(text, body)
+        )
+
+    def _check(self, text: str, body: bytes) -> bool:
+        hits = hits_of(body)
+        scores = [float(str(hit["score"])) for hit in hits]
+        best = str(hits[0]["id"]) if hits else ""
+        return bool(best) and scores == sorted(scores)[::-1] and self._is_first(text, best)
+
+    def _is_first(self, text: str, best: str) -> bool:
+        return self._first.setdefault(text, best) == best
 
 
 @dataclass
@@ -237,6 +253,24 @@ def make(name: str, gallery: Gallery, *, exponent: float, fresh: bool, seed: int
     return makers[name]()
 
 
+def open_mix(text: str, gallery: Gallery, *, exponent: float, fresh: bool, seed: int) -> Mix:
+    """The scenarios of "image:8,vector:2" against a gallery.
+
+    Text search is left out, with a line that says why, where the encoder has no text tower. Raises
+    SystemExit when nothing is left.
+    """
+    weighted: list[tuple[Scenario, float]] = []
+    for name, weight in parse_mix(text):
+        scenario = make(name, gallery, exponent=exponent, fresh=fresh, seed=seed)
+        if isinstance(scenario, TextSearch) and (reason := _refused(scenario)):
+            print(f"text search is left out: {reason}")
+        else:
+            weighted.append((scenario, weight))
+    if not weighted:
+        raise SystemExit(f"Nothing of the mix {text!r} can be asked of this server.")
+    return Mix(weighted, seed=seed)
+
+
 def parse_mix(text: str) -> list[tuple[str, float]]:
     """ "image:8,vector:2" → [("image", 8.0), ("vector", 2.0)]; a weight left out is 1."""
     pairs = []
@@ -248,6 +282,23 @@ def parse_mix(text: str) -> list[tuple[str, float]]:
 
 def _order(gallery: Gallery, exponent: float, seed: int) -> NDArray[np.int64]:
     return zipf(len(gallery.pictures), DRAWS, exponent=exponent, seed=seed)
+
+
+def _refused(scenario: TextSearch) -> str | None:
+    """Why the server takes no text, in its own words."""
+    asked = scenario.request(0)
+    answer = httpx.post(
+        scenario.gallery.url + asked.path,
+        content=asked.body,
+        headers=dict(asked.headers),
+        timeout=60,
+    )
+    if answer.status_code == 200:
+        return None
+    problem = answer.json()
+    if problem["code"] != "text_not_supported":
+        raise SystemExit(f"The server refuses a search by text: {problem}")
+    return str(problem["detail"])
 
 
 def _search(

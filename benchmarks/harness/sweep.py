@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import statistics
 import time
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # shares of the measured capacity: sparse where little happens, dense around the knee
 SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0, 1.15)
+
+# a machine that does this much else does not show what the server can do
+MAX_OTHERS_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -190,9 +194,20 @@ def summarise(
         lag_p99_ms=lag_s[int(0.99 * len(lag_s))] * 1e3 if lag_s else float("nan"),
         generator_cores=recording.cpu_cores,
         connections=recording.connections,
-        doubts=recording.doubts(),
+        doubts=[*recording.doubts(), *_disturbed(observed)],
         observed=observed,
     )
+
+
+def _disturbed(observed: dict[str, Any]) -> list[str]:
+    """Whether other programs took so much of the machine that the server was not itself."""
+    others, cores = observed["others_cores"], os.cpu_count() or 1
+    if others <= MAX_OTHERS_SHARE * cores:
+        return []
+    return [
+        f"other programs used {others:.2f} of the {cores} cores "
+        f"(limit {MAX_OTHERS_SHARE * cores:.2g})"
+    ]
 
 
 def rates_around(capacity: float) -> list[float]:

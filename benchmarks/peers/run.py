@@ -75,7 +75,8 @@ def main() -> None:
         pictures = pictures[: options.limit]
     with ExitStack() as stack:
         if options.url is None:
-            options.url = stack.enter_context(own_server()).url
+            # the peers turn nobody away, so neither does Vitrine here
+            options.url = stack.enter_context(own_server(max_wait_s="60")).url
         fill(options.url, pictures, collection=options.collection)
         path = f"/v1/collections/{options.collection}/search?k=10"
         systems = [_system("Vitrine", Target.of(options.url), path)]

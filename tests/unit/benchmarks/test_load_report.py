@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,7 +15,7 @@ import pytest
 from harness import machine
 from harness.charts import Axis, Line, heat_map, lines, stacked
 from harness.recording import BROKEN, TIMED_OUT, Recording
-from harness.sweep import Slo, Step, highest_holding, knee, rates_around, refine
+from harness.sweep import Slo, Step, highest_holding, knee, rates_around, refine, summarise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,6 +125,24 @@ def test_refining_halves_the_gap() -> None:
     assert 66 < best < 70
 
 
+def test_a_machine_that_does_something_else_is_doubted() -> None:
+    cores = os.cpu_count() or 1
+
+    def doubts(others: float) -> list[str]:
+        run = recording([0.01] * 100)
+        return summarise(run, Slo(99, 100), 100, 0, "", None, {"others_cores": others}).doubts
+
+    assert doubts(0.05 * cores) == []
+    (doubt,) = doubts(0.5 * cores)
+    assert doubt.startswith("other programs used")
+
+
+def test_a_late_generator_is_doubted_unless_what_it_measures_is_far_slower() -> None:
+    late = {"sent": np.arange(100) * 0.01 + 0.008}
+    assert recording([0.02] * 100, **late).doubts()[0].startswith("the generator sent 1 %")
+    assert recording([0.5] * 100, **late).doubts() == []
+
+
 def test_rates_lie_around_the_capacity() -> None:
     rates = rates_around(100)
     assert rates[0] == 10
@@ -179,18 +198,19 @@ def test_a_whole_report(url: str, folder: Path, tmp_path: Path, fake: FakeVitrin
     done = subprocess.run(
         [*script, *map(str, options), *short, *slo], capture_output=True, text=True, timeout=120
     )
-    # a busy machine may make the generator late: then it must say so, and nothing else may fail
-    late = "The generator was the bottleneck" in done.stdout
-    assert done.returncode == (1 if late else 0), done.stderr
+    # on a busy machine it must say so, and nothing else may fail
+    doubted = "This cannot be believed" in done.stdout
+    assert done.returncode == (1 if doubted else 0), done.stderr
     (results,) = (tmp_path / "out").iterdir()
     run = json.loads((results / "run.json").read_text())
     assert [(s["rate"], s["repeat"]) for s in run["steps"]] == [(20, 0), (40, 0), (20, 1), (40, 1)]
     assert all(s["error_share"] == 0 for s in run["steps"])
-    assert run["highest_rate"] == 40
+    best = highest_holding([Step(**s) for s in run["steps"]], Slo(50, 2000))
+    assert run["highest_rate"] == best
     assert all(s["recall"] == 1.0 for s in run["steps"])
     assert run["steps"][0]["stages_ms"] == {"decode": 1.0, "search": 0.5}
     page = (results / "report.html").read_text()
-    assert "40/s" in page
+    assert ("none" if best is None else f"{best:g}/s") in page
     assert "<script" not in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace(url, "")
     for step_ in run["steps"]:

@@ -148,6 +148,7 @@ def test_saturation_counts_what_is_answered(stall_server: StallServer) -> None:
         result = uvloop.run(
             saturate(target, lambda _: request, connections=4, seconds=1.0, warmup_s=0.2)
         )
-    assert result.per_s == pytest.approx(4 / 0.021, rel=0.1)
+    # four connections, each answered after 20 ms; a busy machine makes it fewer, never more
+    assert 4 / 0.020 / 4 < result.per_s < 4 / 0.020 * 1.02
     assert result.errors == 0
     assert result.answered > result.per_s

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
+from fake_server import FakeVitrine, Problem, serve
 from PIL import Image
 
 from harness.gallery import fill
 from harness.pictures import content_type, load_folder, salted, zipf
-from harness.scenarios import Mix, Request, make, parse_mix
+from harness.scenarios import Mix, Request, make, open_mix, parse_mix
 from harness.stages import StageLog
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from fake_server import FakeVitrine
+    from numpy.typing import NDArray
 
     from harness.gallery import Gallery
 
@@ -135,6 +137,50 @@ def test_stages_of_workers_merge() -> None:
     master.merge(worker.take())
     rows = {row["name"]: (row["count"], row["mean_ms"]) for row in master.rows()}
     assert rows == {"decode": (2, 3.0), "search": (1, 1.0)}
+
+
+class WithText(FakeVitrine):
+    """Its text tower sees one word alike."""
+
+    def query_vector(self, name: str, part: Mapping[str, Any]) -> NDArray[np.float32]:
+        if "text" in part:
+            return np.full(64, len(part["text"]), np.float32)
+        return super().query_vector(name, part)
+
+
+class WithoutText(FakeVitrine):
+    def query_vector(self, name: str, part: Mapping[str, Any]) -> NDArray[np.float32]:
+        if "text" in part:
+            raise Problem(422, "text_not_supported", "Encoder 'thumbnail' has no text tower.")
+        return super().query_vector(name, part)
+
+
+def test_text_is_asked_for_and_its_answer_must_not_change(folder: Path) -> None:
+    with serve(WithText()) as url:
+        gallery = fill(url, load_folder(folder), collection="load")
+        mix = open_mix("text", gallery, exponent=0, fresh=True, seed=0)
+        _, request = mix.request(0)
+        answer = send(url, request)
+        assert answer.status_code == 200
+        assert request.is_right is not None
+        assert request.is_right(answer.content)
+        assert request.is_right(answer.content)
+        body = answer.json()
+        body["hits"][0]["id"] = "another"
+        assert not request.is_right(json.dumps(body).encode())
+        assert not request.is_right(b'{"hits": []}')
+
+
+def test_text_is_left_out_where_there_is_no_text_tower(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(WithoutText()) as url:
+        gallery = fill(url, load_folder(folder), collection="load")
+        mix = open_mix("text:9,vector", gallery, exponent=0, fresh=True, seed=0)
+        assert mix.names == ("vector search",)
+        assert "left out: Encoder 'thumbnail' has no text tower." in capsys.readouterr().out
+        with pytest.raises(SystemExit, match="Nothing of the mix 'text'"):
+            open_mix("text", gallery, exponent=0, fresh=True, seed=0)
 
 
 def test_an_unknown_scenario_is_named() -> None:
