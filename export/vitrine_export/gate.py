@@ -5,6 +5,7 @@ Decision 3 of the design: nothing is published that has not passed.
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,14 +44,29 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Speed:
-    """images_per_s: batch size → median over the rounds; latency_ms: median at batch 1."""
+    """rounds: batch size → images a second in each round. Round i of all engines is one time."""
 
-    latency_ms: float
-    images_per_s: dict[int, float]
+    rounds: dict[int, list[float]]
+
+    @property
+    def images_per_s(self) -> dict[int, float]:
+        """Batch size → median over the rounds."""
+        return {batch: statistics.median(values) for batch, values in self.rounds.items()}
+
+    @property
+    def latency_ms(self) -> float:
+        """Median at batch 1."""
+        return 1000 / statistics.median(self.rounds[1])
 
     @property
     def best_batch(self) -> int:
-        return max(self.images_per_s, key=lambda batch: self.images_per_s[batch])
+        rates = self.images_per_s
+        return max(rates, key=lambda batch: rates[batch])
+
+    def gain_over(self, other: Speed) -> float:
+        """How many times as fast, each at its best batch: median of the rounds' ratios."""
+        ours, theirs = self.rounds[self.best_batch], other.rounds[other.best_batch]
+        return statistics.median(one / two for one, two in zip(ours, theirs, strict=True))
 
 
 def limits(precision: Precision) -> tuple[float, float]:
@@ -118,11 +134,15 @@ def measure_speed(
     rates: dict[Precision, dict[int, list[float]]] = {
         name: {batch: [] for batch in batches} for name in engines
     }
-    for batch in batches:
-        part = np.ascontiguousarray(np.resize(inputs, (batch, *inputs.shape[1:])))
+    parts = {
+        batch: np.ascontiguousarray(np.resize(inputs, (batch, *inputs.shape[1:])))
+        for batch in batches
+    }
+    for part in parts.values():
         for engine in engines.values():
             engine.embed(part)  # the first call of a shape compiles kernels
-        for _ in range(ROUNDS):
+    for _ in range(ROUNDS):
+        for batch, part in parts.items():
             for name, engine in engines.items():
                 calls, start = 0, time.perf_counter()
                 while (elapsed := time.perf_counter() - start) < _SLICE_S or calls == 0:
@@ -130,11 +150,7 @@ def measure_speed(
                     calls += 1
                 rates[name][batch].append(batch * calls / elapsed)
                 advance()
-    speeds = {}
-    for name, by_batch in rates.items():
-        median = {batch: float(np.median(values)) for batch, values in by_batch.items()}
-        speeds[name] = Speed(1000 / median[1], median)
-    return speeds
+    return {name: Speed(by_batch) for name, by_batch in rates.items()}
 
 
 def judge(precision: Precision, found: Accuracy, speed: Speed) -> GateRow:
@@ -164,15 +180,21 @@ def judge(precision: Precision, found: Accuracy, speed: Speed) -> GateRow:
 
 
 def decide(
-    rows: Sequence[GateRow], forced: Precision | None
+    rows: Sequence[GateRow], speeds: Mapping[Precision, Speed], forced: Precision | None
 ) -> tuple[list[GateRow], GateRow | None]:
     """The rows with the reason of each verdict, and the one to publish.
 
     That is the fastest that passed, or the forced one if it passed; None when there is none. An
     8-bit engine must beat the others by MIN_EIGHT_BIT_GAIN.
     """
+    gains = {name: speed.gain_over(speeds["fp32"]) for name, speed in speeds.items()}
+
+    def merit(row: GateRow) -> float:
+        least = MIN_EIGHT_BIT_GAIN if row.precision in EIGHT_BIT else 1.0
+        return gains[row.precision] / least
+
     passed = [row for row in rows if row.passed and forced in (None, row.precision)]
-    chosen = max(passed, key=_merit, default=None)
+    chosen = max(passed, key=merit, default=None)
     told = []
     for row in rows:
         reason = row.reason
@@ -181,15 +203,11 @@ def decide(
         elif forced and row.passed:
             reason = "not asked for"
         elif chosen is not None and row.passed:
-            reason = f"not faster than {chosen.precision}"
-            if row.images_per_s < chosen.images_per_s:
-                reason = f"slower than {chosen.precision}"
+            slower = gains[row.precision] < gains[chosen.precision]
+            reason = f"{'slower' if slower else 'not faster'} than {chosen.precision}"
+        if row.precision != "fp32":
+            reason += f" ({gains[row.precision]:.2f} times FP32)"
         told.append(row.model_copy(update={"reason": reason}))
     if chosen is not None:
         chosen = next(row for row in told if row.precision == chosen.precision)
     return told, chosen
-
-
-def _merit(row: GateRow) -> float:
-    gain = MIN_EIGHT_BIT_GAIN if row.precision in EIGHT_BIT else 1.0
-    return row.images_per_s / gain

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
+from vitrine_export import simplify
 from vitrine_export.errors import ExportError
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     model = _export(PixelEncoder(tower, preprocessing), example, INPUT)
     _read_shape_after_cast(model)
+    simplify.fold_attention_scale(model)
+    simplify.keep_class_token(model)
     return model
 
 
@@ -146,7 +149,8 @@ def _strip(model: onnx.ModelProto) -> None:
     del graph.value_info[:]
     graph.name = "encoder"
     model.doc_string = graph.doc_string = ""
-    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+    parts: list[Any] = [*graph.node, *graph.initializer, *graph.input, *graph.output]
+    for part in parts:
         del part.metadata_props[:]
         part.doc_string = ""
 
@@ -158,7 +162,8 @@ def _name_output(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         for part in (node.input, node.output):
             part[:] = [names.get(name, name) for name in part]
-    for item in (*model.graph.initializer, *model.graph.output):
+    items: list[Any] = [*model.graph.initializer, *model.graph.output]
+    for item in items:
         item.name = names.get(item.name, item.name)
 
 

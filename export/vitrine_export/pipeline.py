@@ -96,8 +96,7 @@ def export(
         expected = _reference(reference, sets, report)
         paths = _precisions(graph, precisions, target, sets, Path(work), report)
         candidates = _load(paths, target, source, report)
-        rows = _judge(candidates, expected, target, sets, report)
-        rows, chosen = gate.decide(rows, precision)
+        rows, chosen = _judge(candidates, expected, target, sets, precision, report)
         show_gate(rows)
         if chosen is None:
             raise ExportError("No engine passed the gate: nothing was published.")
@@ -148,7 +147,7 @@ def _graph(
         advance(1)
         path = work / "fp32.onnx"
         onnx_graph.save(graph, path)
-        reference = engines.OnnxRuntimeEngine(path, "fp32")
+        reference = engines.OnnxRuntimeEngine(path)
         advance(1)
     size = source.info.preprocessing.size
     random = np.random.default_rng(0)
@@ -243,8 +242,10 @@ def _judge(
     expected: NDArray[np.float32],
     target: Target,
     sets: images.ImageSets,
+    forced: Precision | None,
     report: Reporter,
-) -> list[GateRow]:
+) -> tuple[list[GateRow], GateRow | None]:
+    """The gate's rows and the one to publish."""
     loaded = {precision: candidate.engine for precision, candidate in candidates.items()}
     accuracies = {}
     with report.step("Gate: accuracy", len(loaded) * len(sets.gate)) as advance:
@@ -256,7 +257,8 @@ def _judge(
         speeds = gate.measure_speed(
             loaded, sets.gate, batches=target.batches, advance=lambda: advance(1)
         )
-    return [gate.judge(name, accuracies[name], speeds[name]) for name in loaded]
+    rows = [gate.judge(name, accuracies[name], speeds[name]) for name in loaded]
+    return gate.decide(rows, speeds, forced)
 
 
 def _probe(engine: Engine, source: checkpoint.Checkpoint) -> list[float]:

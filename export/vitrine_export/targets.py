@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     Note = Callable[[str], object]
 
+_STREAMS_BATCH = 16
+_MISSING: dict[Precision, str] = {
+    "bf16": " BF16 needs a CPU with AVX-512 BF16 or AMX (avx512_bf16 or amx_bf16 in /proc/cpuinfo)."
+}
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -60,10 +65,13 @@ class CpuTarget:
         return ("fp32", "bf16", "int8") if engines.has_bf16() else ("fp32", "int8")
 
     def load(self, graph: Path, precision: Precision, *, size: int, note: Note) -> Candidate:
-        runtime, reason = engines.choose_runtime(graph, precision, probe_pixels(size))
+        probe = probe_pixels(size)
+        runtime, reason = engines.choose_runtime(graph, precision, probe)
         if runtime != "openvino":
             note(f"{precision}: {reason}; ONNX Runtime is used instead.")
-        return Candidate(engines.load(graph, precision, runtime), graph, {})
+            return Candidate(engines.load(graph, precision, runtime), graph, {})
+        streams = engines.choose_streams(graph, precision, probe.repeat(_STREAMS_BATCH, axis=0))
+        return Candidate(engines.load(graph, precision, runtime, streams=streams), graph, {})
 
     def device(self) -> dict[str, str]:
         name = "unknown CPU"
@@ -100,6 +108,6 @@ def wanted(target: Target, forced: Precision | None) -> tuple[Precision, ...]:
     if forced not in available:
         raise ExportError(
             f"PRECISION={forced} is not possible on this {target.name.upper()}; possible are "
-            f"{', '.join(available)}."
+            f"{', '.join(available)}.{_MISSING.get(forced, '')}"
         )
     return ("fp32",) if forced == "fp32" else ("fp32", forced)

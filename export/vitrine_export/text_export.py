@@ -73,10 +73,11 @@ def build(tower: TextTower, image: Manifest, *, work: Path) -> BuiltText:
     path = work / "text.onnx"
     onnx_graph.save(onnx_graph.build_text(tower.module, probe[0].tolist()), path)
     tokens = tower.encode(TEXTS)
-    reference = engines.OnnxRuntimeEngine(path, "fp32")
+    reference = engines.OnnxRuntimeEngine(path)
     module = onnx_graph.TokenEncoder(tower.module)
     batches = [tokens[:1], tokens[:3], np.resize(tokens, (64, tower.length))]
     onnx_graph.compare(reference.embed, module, batches)
+    # One stream: most requests are one text, and their answer must not wait for other cores.
     runtime, _ = engines.choose_runtime(path, "fp32", probe)
     engine = engines.load(path, "fp32", runtime)
     expected = reference.embed(tokens)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCHES = (1, 2, 8)
-SPEED = gate.Speed(latency_ms=10.0, images_per_s={1: 100.0, 8: 160.0, 32: 150.0})
+SPEED = gate.Speed({1: [100.0], 8: [160.0], 32: [150.0]})
 
 
 @pytest.fixture(scope="module")
@@ -118,38 +118,59 @@ def row(precision: Precision, images_per_s: float, *, passed: bool = True) -> Ga
     )
 
 
+def speeds(fp32: float, int8: float) -> dict[Precision, gate.Speed]:
+    return {"fp32": gate.Speed({1: [fp32] * 3}), "int8": gate.Speed({1: [int8] * 3})}
+
+
 def test_the_fastest_that_passed_is_chosen() -> None:
-    rows, chosen = gate.decide([row("fp32", 50), row("int8", 90)], None)
+    rows, chosen = gate.decide([row("fp32", 50), row("int8", 90)], speeds(50, 90), None)
     assert chosen is not None
     assert chosen.precision == "int8"
-    assert [item.reason for item in rows] == ["slower than int8", "the fastest that passed"]
+    assert [item.reason for item in rows] == [
+        "slower than int8",
+        "the fastest that passed (1.80 times FP32)",
+    ]
 
 
 def test_an_8_bit_engine_that_is_not_faster_is_not_used() -> None:
-    rows, chosen = gate.decide([row("fp32", 50), row("int8", 49)], None)
+    rows, chosen = gate.decide([row("fp32", 50), row("int8", 49)], speeds(50, 49), None)
     assert chosen is not None
     assert chosen.precision == "fp32"
-    assert rows[1].reason == "slower than fp32"
+    assert rows[1].reason == "slower than fp32 (0.98 times FP32)"
 
 
 def test_an_8_bit_engine_must_be_faster_than_noise() -> None:
-    rows, chosen = gate.decide([row("fp32", 50), row("int8", 51)], None)
+    rows, chosen = gate.decide([row("fp32", 50), row("int8", 51)], speeds(50, 51), None)
     assert chosen is not None
     assert chosen.precision == "fp32"
-    assert rows[1].reason == "not faster than fp32"
+    assert rows[1].reason == "not faster than fp32 (1.02 times FP32)"
+
+
+def test_slow_minutes_of_the_machine_do_not_decide() -> None:
+    """A machine that slows down hits both engines of a round alike."""
+    measured: dict[Precision, gate.Speed] = {
+        "fp32": gate.Speed({1: [50, 10, 40, 20, 45]}),
+        "int8": gate.Speed({1: [75, 15, 45, 30, 67.5]}),
+    }
+    assert measured["int8"].gain_over(measured["fp32"]) == pytest.approx(1.5)
+    rows, chosen = gate.decide([row("fp32", 40), row("int8", 45)], measured, None)
+    assert chosen is not None
+    assert chosen.precision == "int8"
+    assert "1.50 times" in rows[1].reason
 
 
 def test_a_faster_engine_that_was_refused_is_not_used() -> None:
-    rows, chosen = gate.decide([row("fp32", 50), row("int8", 90, passed=False)], None)
+    refused = [row("fp32", 50), row("int8", 90, passed=False)]
+    rows, chosen = gate.decide(refused, speeds(50, 90), None)
     assert chosen is not None
     assert chosen.precision == "fp32"
-    assert rows[1].reason == "mean cosine is below 0.99"
+    assert rows[1].reason.startswith("mean cosine is below 0.99")
 
 
 def test_a_forced_precision_must_pass_too() -> None:
     rows = [row("fp32", 50), row("int8", 90, passed=False)]
-    assert gate.decide(rows, "int8")[1] is None
-    _, chosen = gate.decide([row("fp32", 50), row("int8", 40)], "int8")
+    assert gate.decide(rows, speeds(50, 90), "int8")[1] is None
+    _, chosen = gate.decide([row("fp32", 50), row("int8", 40)], speeds(50, 40), "int8")
     assert chosen is not None
     assert chosen.precision == "int8"
 

@@ -239,5 +239,5 @@ def test_the_gate_refuses_an_engine_whose_weights_are_damaged(
         engines.session(model.SerializeToString()).run(None, {"pixels": pixels})[0]
         for model in (graph, damaged)
     )
-    row = gate.judge("int8", gate.accuracy(expected, found), gate.Speed(1.0, {1: 1.0}))
+    row = gate.judge("int8", gate.accuracy(expected, found), gate.Speed({1: [1.0]}))
     assert not row.passed

@@ -112,7 +112,7 @@ def test_it_is_published_in_the_space_of_the_images(
     published: Any = Tokenizer.from_file(str(folder / found.tokeniser.file.file))
     ids = published.encode(text_export.PROBE).ids
     assert ids == list(found.tokeniser.probe)
-    answer = engines.OnnxRuntimeEngine(folder / found.engine.file, "fp32").embed(np.array([ids]))
+    answer = engines.OnnxRuntimeEngine(folder / found.engine.file).embed(np.array([ids]))
     assert float(answer[0] @ np.array(found.probe_embedding)) > 0.9999
 
 
