@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -23,12 +25,13 @@ from harness.recording import BROKEN, NOT_SENT, TIMED_OUT, Recording
 from harness.wire import STAGES, Answer, Connection, Pool, Target, WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
 Arrivals = Literal["constant", "poisson"]
 PREPARED_AHEAD = 4
+NICENESS = -10
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +153,12 @@ class OpenLoop:
         loop = asyncio.get_running_loop()
         self._start = time.perf_counter() + 0.05
         clock = threading.Thread(target=self._tick, args=(loop,), daemon=True)
-        clock.start()
         try:
-            while self._fired < len(self._times) or self._flying:
-                await asyncio.sleep(0.02)
-                self._time_out()
+            with _going_first():
+                clock.start()
+                while self._fired < len(self._times) or self._flying:
+                    await asyncio.sleep(0.02)
+                    self._time_out()
         finally:
             gc.enable()
             sys.setswitchinterval(switch_s)
@@ -226,3 +230,22 @@ class OpenLoop:
         limit = time.perf_counter() - self._start - self._timeout_s
         for at in [at for at in self._flying if self._times[at] < limit]:
             self._flying[at][0].cancel()
+
+
+@contextmanager
+def _going_first() -> Iterator[None]:
+    """Run before other programs, where this is allowed: the generator needs little, but on time."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    threads = [int(thread) for thread in os.listdir("/proc/self/task")]
+    try:
+        for thread in threads:  # on Linux a priority is a thread's; new ones inherit it
+            os.setpriority(os.PRIO_PROCESS, thread, min(before, NICENESS))
+    except OSError:  # not root
+        yield
+        return
+    try:
+        yield
+    finally:
+        for thread in threads:
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread, before)
