@@ -86,6 +86,10 @@ test: $(DEV)/.installed $(TRITON)/.installed ## Run the whole suite, the real Tr
 test-fast: $(DEV)/.installed ## Run the tests that need no Triton and take seconds
 	@$(DEV)/bin/pytest -m 'not triton and not slow'
 
+.PHONY: faults
+faults: $(DEV)/.installed $(TRITON)/.installed ## Run the fault and attack suite at full length (hours)
+	@VITRINE_REQUIRE=triton VITRINE_FAULTS=full $(DEV)/bin/pytest -s tests/faults
+
 .PHONY: lint
 lint: $(DEV)/.installed ## Check format, lint and types
 	@$(DEV)/bin/ruff format --check .
