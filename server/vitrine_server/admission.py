@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 _FLOOR = 16
 _WINDOW_S = 0.5
-_SMOOTHING = 0.3
+# A fall may be a moment's disturbance; a rise is proof of what can be done.
+_SMOOTH_FALL = 0.3
+_SMOOTH_RISE = 0.7
 _ACTIVE_S = 5.0
 
 
@@ -107,7 +109,8 @@ class Gate:
         if elapsed >= _WINDOW_S:
             rate = self._finished / elapsed
             known = self._rate_per_s
-            self._rate_per_s = known + _SMOOTHING * (rate - known) if known else rate
+            smooth = _SMOOTH_RISE if rate > known else _SMOOTH_FALL
+            self._rate_per_s = known + smooth * (rate - known) if known else rate
             self._window_from, self._finished = time.monotonic(), 0
         if self.inside == 0:
             self._window_from = None  # an idle moment: what follows says nothing about the rate

@@ -23,7 +23,7 @@ _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
 # Deadlines that pass say little by themselves (they may be short); without one success for this
 # long they say that the service hangs.
-_HANGS_S = 5.0
+_HANGS_S = 3.0
 _RETRY_SHARE = 0.1
 _RETRY_BURST = 3.0
 

@@ -102,7 +102,7 @@ class Running:
     """A server on this event loop."""
 
     port: int
-    encoder: StandIn
+    encoder: Any
     server: Server
     app: Any
     task: asyncio.Task[None] = field(repr=False)
@@ -113,9 +113,7 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(
-    data: Path, *, encoder: StandIn | None = None, **settings: Any
-) -> AsyncIterator[Running]:
+async def serving(data: Path, *, encoder: Any = None, **settings: Any) -> AsyncIterator[Running]:
     """Serve on a free port of loopback until the block ends."""
     chosen = Settings(data=data, http_port=1, drain_s=0, **{"cache_mb": 0, **settings})
     drain = Drain()
