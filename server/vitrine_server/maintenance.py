@@ -100,7 +100,7 @@ class Maintenance:
         state = self._index.state
         described: dict[str, JsonValue] = {
             "family": state.segments[0].family if state.segments else "exact",
-            "reason": self.choice.reason,
+            "reason": (self.choice if state.segments else self._without_index(state)).reason,
             "vectors": state.alive.alive,
             "compared_exactly": state.count - state.indexed,
             "deleted_rows": state.count - state.alive.alive,
@@ -150,6 +150,15 @@ class Maintenance:
 
     def _choose(self, state: State) -> Choice:
         return choose(self._settings, state.alive.alive, self._encoder.dimension, free_memory())
+
+    def _without_index(self, state: State) -> Choice:
+        """Why there is none: refused, too few rows, or one that is not built yet."""
+        if self._refused_below > state.alive.alive:
+            return self.choice
+        choice = self._choose(state)
+        if choice.family == "exact":
+            return choice
+        return Choice("exact", f"{choice.family} is not built yet: {choice.reason}")
 
     # Absorbing
 

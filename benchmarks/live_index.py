@@ -1,0 +1,236 @@
+"""Filtered recall, searches during writes and merges, and restart, of one collection on disk.
+
+    python benchmarks/live_index.py [--size 100k] [--folder DIR] [--seconds 5] [--rounds 4]
+
+The collection holds the vectors of recall_sweep.py's mixture, written as a client writes them; with
+--folder it is kept and used again. Three parts:
+
+filters   recall@10 against exact search and milliseconds a query, for filters that accept 0.01 % to
+          100 % of the rows. The field is independent of the vectors.
+writes    latency of single searches (100 a second, by the clock) while nothing else happens, and
+          while 500 items a second are written in batches of 10 and one merge follows another;
+          phases alternate. The figures are p50 and p99, and loaded over quiet.
+restart   from the call that opens the collection to the first answer; everything is verified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recall_sweep import DIMENSION, HERE, SIZES, mixture
+from vitrine_server import maintenance
+from vitrine_server.collection import (
+    Collection,
+    CollectionSettings,
+    EncoderIdentity,
+    NewItem,
+    SearchQuery,
+)
+from vitrine_server.index import exact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from vitrine_server.collection import JsonValue
+
+SELECTIVITY = (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 1.0)
+ENCODER = EncoderIdentity("mixture", "0" * 64, DIMENSION)
+QUERIES = 200
+SEARCHES_S, WRITES_S, WRITE_BATCH = 100, 500, 10
+_BATCH = 1024
+
+
+def filled(folder: Path, vectors: NDArray[np.float32], shares: NDArray[np.float64]) -> Collection:
+    """The collection with its index built."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        Collection.create(folder, CollectionSettings(fields={"share": "number"}), ENCODER)
+    collection = Collection(folder, serving=ENCODER)
+    started = time.perf_counter()
+    for start in range(collection.describe().count, len(vectors), _BATCH):
+        rows = range(start, min(start + _BATCH, len(vectors)))
+        collection.upsert(
+            [NewItem(f"i{row}", vectors[row], {"share": float(shares[row])}) for row in rows]
+        ).result()
+    written = time.perf_counter()
+    settle(collection)
+    print(
+        f"{len(vectors)} items written in {written - started:.0f} s, index ready after "
+        f"{time.perf_counter() - written:.0f} s: {collection.describe().index}"
+    )
+    return collection
+
+
+def settle(collection: Collection) -> None:
+    """Wait until no merge is under way or due."""
+    calm = 0
+    while calm < 5:
+        time.sleep(0.2)
+        index = collection.describe().index
+        large = int(str(index["vectors"])) * DIMENSION > 12_800_000
+        calm = 0 if index["merging"] or (large and index["family"] == "exact") else calm + 1
+
+
+def filters(
+    collection: Collection,
+    vectors: NDArray[np.float32],
+    shares: NDArray[np.float64],
+    queries: NDArray[np.float32],
+) -> list[dict[str, float]]:
+    found = []
+    for share in SELECTIVITY:
+        rows = np.flatnonzero(shares < share)
+        best = exact.search(queries, vectors[rows], 10, "cosine")[1]
+        accepted: dict[str, JsonValue] = {"share": {"lt": share}}
+        hits, wanted, times = 0, 0, []
+        for query, truth in zip(queries, best, strict=True):
+            started = time.perf_counter()
+            [answer] = collection.search([SearchQuery(query, k=10, filter=accepted)])
+            times.append(1000 * (time.perf_counter() - started))
+            names = {f"i{rows[row]}" for row in truth.tolist()}
+            hits += len(names & {hit.id for hit in answer.hits})
+            wanted += len(names)
+        point = {
+            "share": share,
+            "rows": len(rows),
+            "recall": hits / wanted,
+            "median_ms": float(np.median(times)),
+        }
+        found.append(point)
+        print(
+            f"{share:8.2%} of the rows: recall@10 {point['recall']:.4f}, "
+            f"median {point['median_ms']:.2f} ms"
+        )
+    return found
+
+
+def timed_searches(
+    collection: Collection, queries: NDArray[np.float32], seconds: float
+) -> list[float]:
+    """Milliseconds of searches that begin by the clock, each from its intended beginning."""
+    times = []
+    began = time.perf_counter()
+    for number in range(int(seconds * SEARCHES_S)):
+        intended = began + number / SEARCHES_S
+        time.sleep(max(0.0, intended - time.perf_counter()))
+        collection.search([SearchQuery(queries[number % len(queries)], k=10)])
+        times.append(1000 * (time.perf_counter() - intended))
+    return times
+
+
+@contextmanager
+def written_to(collection: Collection, vectors: NDArray[np.float32]) -> Iterator[list[int]]:
+    """Updates of stored items at a steady rate, and one merge after the other."""
+    stop = threading.Event()
+    done = [0]
+    rng = np.random.default_rng(5)
+
+    def write() -> None:
+        began = time.perf_counter()
+        while not stop.is_set():
+            rows = rng.choice(len(vectors), WRITE_BATCH, replace=False).tolist()
+            items = [NewItem(f"i{row}", vectors[row], {"share": 0.5}) for row in rows]
+            collection.upsert(items).result()
+            done[0] += WRITE_BATCH
+            time.sleep(max(0.0, began + done[0] / WRITES_S - time.perf_counter()))
+
+    usual = maintenance.MERGE_ROWS, maintenance.MERGE_SHARE
+    maintenance.MERGE_ROWS, maintenance.MERGE_SHARE = WRITES_S // 2, 0.0
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield done
+    finally:
+        stop.set()
+        thread.join()
+        maintenance.MERGE_ROWS, maintenance.MERGE_SHARE = usual
+
+
+def writes(
+    collection: Collection,
+    vectors: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    *,
+    seconds: float,
+    rounds: int,
+) -> dict[str, object]:
+    quiet: list[list[float]] = []
+    loaded: list[list[float]] = []
+    rates, merging = [], 0
+    for _ in range(rounds):
+        settle(collection)
+        quiet.append(timed_searches(collection, queries, seconds))
+        with written_to(collection, vectors) as done:
+            time.sleep(1)  # until a merge is due
+            before, started = done[0], time.perf_counter()
+            merging += bool(collection.describe().index["merging"])
+            loaded.append(timed_searches(collection, queries, seconds))
+            rates.append((done[0] - before) / (time.perf_counter() - started))
+    ratios = {}
+    for name, share in (("p50", 50), ("p99", 99)):
+        calm = [float(np.percentile(times, share)) for times in quiet]
+        busy = [float(np.percentile(times, share)) for times in loaded]
+        ratios[name] = float(np.median(np.array(busy) / np.array(calm)))
+        print(
+            f"{name}: quiet {np.median(calm):.2f} ms, loaded {np.median(busy):.2f} ms, "
+            f"ratio {ratios[name]:.2f} (rounds: "
+            f"{', '.join(f'{b / c:.2f}' for b, c in zip(busy, calm, strict=True))})"
+        )
+    print(f"writes a second: {np.median(rates):.0f}; a merge ran in {merging} of {rounds} rounds")
+    return {"ratios": ratios, "quiet_ms": quiet, "loaded_ms": loaded, "writes_s": rates}
+
+
+def restart(collection: Collection, folder: Path, query: NDArray[np.float32]) -> float:
+    settle(collection)
+    count = collection.describe().count
+    collection.close()
+    started = time.perf_counter()
+    opened = Collection(folder, serving=ENCODER)
+    opened.search([SearchQuery(query, k=10)])
+    elapsed = time.perf_counter() - started
+    print(f"restart with {count} items to the first answer: {elapsed:.2f} s")
+    opened.close()
+    return elapsed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="100k")
+    parser.add_argument("--folder", type=Path, help="keeps the collection; on the disk to measure")
+    parser.add_argument("--seconds", type=float, default=5, help="of each phase of `writes`")
+    parser.add_argument("--rounds", type=int, default=4)
+    options = parser.parse_args()
+    vectors, queries = mixture(SIZES[options.size], QUERIES)
+    shares = np.random.default_rng(3).permutation(len(vectors)) / len(vectors)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (options.folder or Path(scratch)) / f"live-{options.size}"
+        collection = filled(folder, vectors, shares)
+        description = collection.describe().index
+        result = {
+            "size": len(vectors),
+            "index": description,
+            "filters": filters(collection, vectors, shares, queries),
+            "writes": writes(
+                collection, vectors, queries, seconds=options.seconds, rounds=options.rounds
+            ),
+            "restart_s": restart(collection, folder, queries[0]),
+        }
+    results = HERE / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}-live-{options.size}"
+    results.mkdir(parents=True)
+    (results / "live.json").write_text(json.dumps(result))
+    print(f"raw samples: {results / 'live.json'}")
+
+
+if __name__ == "__main__":
+    main()
