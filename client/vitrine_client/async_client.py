@@ -50,6 +50,7 @@ class AsyncClient:
         connect_timeout_s: float = 5.0,
         max_connections: int = 32,
         retry: Retry | None = None,
+        api_key: str | None = None,
     ) -> None:
         self._http = httpx.AsyncClient(
             **http_options(
@@ -57,6 +58,7 @@ class AsyncClient:
                 timeout_s=timeout_s,
                 connect_timeout_s=connect_timeout_s,
                 max_connections=max_connections,
+                api_key=api_key,
             )
         )
         self._budget = RetryBudget(retry or Retry())

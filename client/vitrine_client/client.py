@@ -42,7 +42,8 @@ class Client:
     An image is its encoded bytes or the path of a file. Every method raises VitrineError
     (see `vitrine_client.errors`), ValueError for arguments that make no request, and OSError when
     an image file cannot be read. timeout_s bounds each wait for the server, connect_timeout_s the
-    wait for a connection; see `Retry` for what is sent again.
+    wait for a connection; see `Retry` for what is sent again. api_key: of a server that
+    asks for one; by default that of the environment, VITRINE_API_KEY.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Client:
         connect_timeout_s: float = 5.0,
         max_connections: int = 32,
         retry: Retry | None = None,
+        api_key: str | None = None,
     ) -> None:
         self._http = httpx.Client(
             **http_options(
@@ -60,6 +62,7 @@ class Client:
                 timeout_s=timeout_s,
                 connect_timeout_s=connect_timeout_s,
                 max_connections=max_connections,
+                api_key=api_key,
             )
         )
         self._budget = RetryBudget(retry or Retry())

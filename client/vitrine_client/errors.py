@@ -8,6 +8,8 @@
     ├── UnexpectedAnswer          an answer, but not one of this API
     └── ApiError                  the server refused: status, code, detail, field, accepted
         ├── BadRequest            400
+        ├── Unauthorised          401  no API key, or one that the server does not know
+        ├── Forbidden             403  the key's scope does not cover the call
         ├── NotFound              404
         │   ├── CollectionNotFound
         │   └── ItemNotFound
@@ -102,6 +104,14 @@ class BadRequest(ApiError):
     pass
 
 
+class Unauthorised(ApiError):
+    pass
+
+
+class Forbidden(ApiError):
+    pass
+
+
 class NotFound(ApiError):
     pass
 
@@ -177,6 +187,8 @@ _BY_CODE: dict[str, type[ApiError]] = {
 }
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: BadRequest,
+    401: Unauthorised,
+    403: Forbidden,
     404: NotFound,
     409: Conflict,
     413: TooLarge,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -27,10 +28,20 @@ class HttpOptions(TypedDict):
 
 
 def http_options(
-    url: str, *, timeout_s: float, connect_timeout_s: float, max_connections: int
+    url: str,
+    *,
+    timeout_s: float,
+    connect_timeout_s: float,
+    max_connections: int,
+    api_key: str | None,
 ) -> HttpOptions:
-    """Raises ValueError when the URL is not one of a server."""
+    """Raises ValueError when the URL is not one of a server, or the key cannot be in a header."""
     parsed = _parse(url)
+    headers = {"user-agent": f"vitrine-client/{version('vitrine-client')}"}
+    if key := api_key or os.environ.get("VITRINE_API_KEY"):
+        if not key.isascii() or not key.isprintable():
+            raise ValueError("api_key: holds characters that no key has")
+        headers["authorization"] = f"Bearer {key}"
     return HttpOptions(
         base_url=parsed,
         # nobody waits for a connection of the pool longer than for an answer
@@ -38,7 +49,7 @@ def http_options(
         limits=httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections
         ),
-        headers={"user-agent": f"vitrine-client/{version('vitrine-client')}"},
+        headers=headers,
         # a proxy of the environment cannot reach this machine's loopback
         trust_env=not _is_loopback(parsed.host),
     )
