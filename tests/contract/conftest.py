@@ -63,6 +63,11 @@ class AverageEncoder:
 
 
 @pytest.fixture
+def encoder() -> AverageEncoder:
+    return AverageEncoder()
+
+
+@pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[FastAPI]:
     application = create_app(Settings(data=tmp_path), encoder=AverageEncoder())
     async with application.router.lifespan_context(application):
