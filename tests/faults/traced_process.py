@@ -64,6 +64,16 @@ def main() -> None:
         if version % 10 == 9:
             while collection._maintenance._merging or collection._maintenance._absorbing:
                 time.sleep(0.005)
+    archive = data / "c.tar"
+    catalogue.backup("c", archive)
+    saved = dict(content)
+    content.clear()
+    say("asked", content)
+    collection.delete(list(saved)).result()
+    say("answered")
+    say("asked", saved)
+    catalogue.restore("c", archive, replace=True)
+    say("answered")
     catalogue.create("other", CollectionSettings())
     catalogue.drop("other")
     catalogue.close()
