@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from conftest import AverageEncoder
 
+from vitrine_client import AsyncClient, errors
 from vitrine_server import api_keys
 from vitrine_server.api_keys import Keys, KeysUnusable
 from vitrine_server.app import create_app
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastapi import FastAPI
+
+    from vitrine_server.encoder import Encoder
 
 SECRETS = {"read": "vtr_r", "write": "vtr_w", "admin": "vtr_a"}
 OPEN = {"/healthz", "/readyz", "/", "/web/page.js"}
@@ -55,9 +57,9 @@ def keys(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def app(tmp_path: Path, keys: Path) -> AsyncIterator[FastAPI]:
+async def app(tmp_path: Path, keys: Path, encoder: Encoder) -> AsyncIterator[FastAPI]:
     settings = Settings(data=tmp_path / "data", api_keys=keys)
-    application = create_app(settings, encoder=AverageEncoder())
+    application = create_app(settings, encoder=encoder)
     async with application.router.lifespan_context(application):
         yield application
 
@@ -232,13 +234,33 @@ def test_other_addresses_than_loopback_need_keys(
     assert load_settings().api_keys == keys
 
 
-async def test_web_origins_are_refused_unless_named(tmp_path: Path) -> None:
+async def test_web_origins_are_refused_unless_named(tmp_path: Path, encoder: Encoder) -> None:
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     for origins, allowed in (((), None), (("https://shop.example",), "https://shop.example")):
         settings = Settings(data=tmp_path / str(len(origins)), cors_origins=origins)
-        app = create_app(settings, encoder=AverageEncoder())
+        app = create_app(settings, encoder=encoder)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://vitrine") as http:
                 answer = await http.options("/v1/collections/default/search", headers=asked)
                 assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+
+
+async def test_the_client_sends_its_key(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def listed(vitrine: AsyncClient) -> int:
+        vitrine._http._transport = httpx.ASGITransport(app)
+        async with vitrine:
+            return len(await vitrine.list_collections())
+
+    monkeypatch.delenv("VITRINE_API_KEY", raising=False)
+    with pytest.raises(errors.Unauthorised):
+        await listed(AsyncClient("http://vitrine"))
+    assert await listed(AsyncClient("http://vitrine", api_key="vtr_r")) == 1
+    monkeypatch.setenv("VITRINE_API_KEY", "vtr_w")
+    assert await listed(AsyncClient("http://vitrine")) == 1
+    writer = AsyncClient("http://vitrine")
+    writer._http._transport = httpx.ASGITransport(app)
+    with pytest.raises(errors.Forbidden):
+        await writer.put_collection("mine")
+    with pytest.raises(ValueError, match="api_key"):
+        AsyncClient("http://vitrine", api_key="vtr\n")
