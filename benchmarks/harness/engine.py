@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitrine_export import engines
 from vitrine_server import images, manifest
 
 if TYPE_CHECKING:
@@ -64,17 +65,11 @@ class LocalEngine:
 
 def _loader(published: manifest.Manifest) -> Any:
     def openvino_engine(path: Path) -> Any:
-        import openvino  # type: ignore[import-untyped]
-
-        compiled: Any = openvino.Core().compile_model(str(path), "CPU", published.properties)
-        request = compiled.create_infer_request()
-        return lambda pixels: request.infer({"pixels": pixels}, share_inputs=True)["embedding"]
+        streams = int(published.properties.get("NUM_STREAMS", "1"))
+        return engines.load(path, published.precision, "openvino", streams=streams).embed
 
     def onnxruntime_engine(path: Path) -> Any:
-        import onnxruntime  # type: ignore[import-untyped]
-
-        session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return lambda pixels: session.run(["embedding"], {"pixels": pixels})[0]
+        return engines.load(path, published.precision, "onnxruntime").embed
 
     loaders = {"openvino": openvino_engine, "onnxruntime": onnxruntime_engine}
     if published.runtime not in loaders:

@@ -65,12 +65,18 @@ class TokenEncoder(nn.Module):
         return F.normalize(self.tower(tokens), dim=-1)
 
 
-def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
-    """Trace an image tower into an FP32 graph with a dynamic batch. Raises ExportError."""
+def trace(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
+    """An image tower as an FP32 graph with a dynamic batch. Raises ExportError."""
     size = preprocessing.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     model = _export(PixelEncoder(tower, preprocessing), example, INPUT)
     _read_shape_after_cast(model)
+    return model
+
+
+def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
+    """The traced graph without the work that its answer does not need. Raises ExportError."""
+    model = trace(tower, preprocessing)
     simplify.fold_attention_scale(model)
     simplify.keep_class_token(model)
     return model

@@ -49,10 +49,7 @@ def graphs(request: pytest.FixtureRequest) -> tuple[str, onnx.ModelProto, onnx.M
     preprocessing = Preprocessing(
         size=entry.size, resize="crop", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simplify, "keep_class_token", lambda model: 0)
-        patch.setattr(simplify, "fold_attention_scale", lambda model: 0)
-        traced = onnx_graph.build(tower, preprocessing)
+    traced = onnx_graph.trace(tower, preprocessing)
     return family, traced, onnx_graph.build(tower, preprocessing)
 
 
