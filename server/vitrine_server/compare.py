@@ -72,7 +72,7 @@ class Side:
 class Comparison:
     """score: cosine as a search gives it; shown_score: that of the pictures that are shown.
 
-    They differ where an item's thumbnail stands for the image that it was stored with.
+    They differ where an item's thumbnail stands for an original that was not kept.
     """
 
     score: float
@@ -215,7 +215,7 @@ class Comparer:
             raise
 
     def _item(self, source: Source) -> tuple[bytes, NDArray[np.float32]]:
-        """The item's thumbnail and its stored vector, of length 1."""
+        """The item's original or thumbnail, and its stored vector, of length 1."""
         collection = self._catalogue.get(source.collection)
         if collection.encoder.fingerprint != self._encoder.info.fingerprint:
             raise EncoderMismatch(
@@ -226,15 +226,18 @@ class Comparer:
                 accepted="a collection made with the encoder in use",
             )
         vector = collection.vector(source.item_id)
-        thumbnail = collection.thumbnail(source.item_id)
-        if thumbnail is None:
+        try:
+            image: bytes | None = collection.original(source.item_id)
+        except NotFound:  # originals are kept only where VITRINE_KEEP_ORIGINALS says so
+            image = collection.thumbnail(source.item_id)
+        if image is None:
             raise NotFound(
                 f"Item {source.item_id[:128]!r} was stored as a vector, without an image.",
                 code="image_not_found",
                 field="id",
                 accepted="the id of an item that was stored with its image",
             )
-        return thumbnail, vector / max(float(np.linalg.norm(vector)), MIN_NORM)
+        return image, vector / max(float(np.linalg.norm(vector)), MIN_NORM)
 
 
 def _difference(a: Pixels, b: Pixels) -> overlay.Difference | None:

@@ -169,7 +169,10 @@ class CollectionAnswer(BaseModel):
 
 
 class CollectionsAnswer(BaseModel):
+    """text_queries: whether a search may be a text."""
+
     collections: list[CollectionAnswer]
+    text_queries: bool
 
 
 class CompareSide(BaseModel):

@@ -22,7 +22,8 @@ router = APIRouter()
 async def list_collections(request: Request) -> Response:
     parts = services(request)
     infos = await parts.pipeline.run(parts.catalogue.list)
-    return json_response({"collections": [_shown(info) for info in infos]})
+    shown = [_shown(info) for info in infos]
+    return json_response({"collections": shown, "text_queries": parts.encoder.has_text})
 
 
 @route(

@@ -40,18 +40,10 @@ export const json = async (path, options) => (await call(path, options)).json();
 const collectionPath = (name) => `/v1/collections/${encodeURIComponent(name)}`;
 const itemPath = (collection, id) => `${collectionPath(collection)}/items/${encodeURIComponent(id)}`;
 
-export const collections = async () => (await json("/v1/collections")).collections;
+// { collections, text_queries }
+export const catalogue = () => json("/v1/collections");
 export const item = (collection, id) => json(itemPath(collection, id));
 export const compare = (a, b, signal) => json("/v1/compare", { method: "POST", body: { a, b }, signal });
-
-export async function hasText() {
-  try {
-    await call("/v1/embeddings", { method: "POST", body: { input: "a" } });
-    return true;
-  } catch (problem) {
-    return !(problem instanceof Problem) || problem.code !== "text_not_supported";
-  }
-}
 
 // Where an item's thumbnail can be shown from. An <img> sends no header, so with a key it is fetched.
 export async function thumbnail(collection, id) {

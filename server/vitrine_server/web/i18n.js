@@ -31,7 +31,7 @@ const EN = {
   ready: "Ready", notReady: "Not ready", qps: "Requests / s", encoder: "Encoder", cacheHits: "Cache hits",
   inFlight: "Images in flight", batch: "Mean batch", errors: "Errors / s", p50: "median", p95: "95 %",
   stages: "Stage latency, last minute", collections: "Collections", stage: "Stage", rate: "per second", noTraffic: "No traffic yet.",
-  decode: "decode", queue: "queue", encode: "encode", hydrate: "read records", store: "store", cache: "cache", search_stage: "search",
+  decode: "decode", queue: "queue", encode: "encode", hydrate: "read records", store: "store", search_stage: "search",
   name: "Name", items: "Items", index: "Index", snapshot: "Snapshot", writable: "Writes", readOnly: "read only", open_: "open",
   dismiss: "Dismiss", retry: "Try again",
 };
@@ -67,7 +67,7 @@ const ZH = {
   ready: "就绪", notReady: "未就绪", qps: "请求 / 秒", encoder: "编码器", cacheHits: "缓存命中",
   inFlight: "处理中的图片", batch: "平均批量", errors: "错误 / 秒", p50: "中位数", p95: "95 %",
   stages: "各阶段延迟（最近一分钟）", collections: "图库", stage: "阶段", rate: "每秒", noTraffic: "暂无流量。",
-  decode: "解码", queue: "排队", encode: "编码", hydrate: "读取记录", store: "存储", cache: "缓存", search_stage: "检索",
+  decode: "解码", queue: "排队", encode: "编码", hydrate: "读取记录", store: "存储", search_stage: "检索",
   name: "名称", items: "条目", index: "索引", snapshot: "快照", writable: "写入", readOnly: "只读", open_: "可写",
   dismiss: "关闭提示", retry: "重试",
 };

@@ -204,7 +204,9 @@ function choose_collection(name) {
 
 async function start() {
   try {
-    state.collections = await api.collections();
+    const catalogue = await api.catalogue();
+    state.collections = catalogue.collections;
+    byId("text-form").hidden = !catalogue.text_queries;
   } catch (problem) {
     report(problem);
     return;
@@ -214,7 +216,6 @@ async function start() {
   byId("collection").replaceChildren(...shown);
   choose_collection(names.includes(state.collection) ? state.collection : names[0]);
   follow();
-  byId("text-form").hidden = !(await api.hasText());
 }
 
 function label() {

@@ -6,7 +6,7 @@ import { number, t } from "./i18n.js";
 
 const EVERY_MS = 2000;
 const WINDOW = 30; // samples: the last minute
-const STAGES = ["decode", "cache", "queue", "encode", "search", "hydrate", "store"];
+const STAGES = ["decode", "queue", "encode", "search", "hydrate", "store"];
 
 export class StatusPage {
   constructor() {
@@ -26,9 +26,9 @@ export class StatusPage {
 
   async read() {
     try {
-      const [metrics, collections, ready] = await Promise.all([
+      const [metrics, { collections }, ready] = await Promise.all([
         api.call("/metrics").then((answer) => answer.text()),
-        api.collections(),
+        api.catalogue(),
         fetch("/readyz").then((answer) => answer.json()),
       ]);
       this.samples.push({ at: performance.now(), ...parse(metrics) });
@@ -66,8 +66,8 @@ export class StatusPage {
     const grown = (name) => last.sum(name) - first.sum(name);
     const requests = this.rates((sample) => sample.sum("vitrine_requests_total", apiCall));
     const failures = this.rates((sample) => sample.sum("vitrine_requests_total", (labels) => apiCall(labels) && labels.status >= "500"));
-    const hits = last.sum("vitrine_cache_hits_total");
-    const lookups = hits + last.sum("vitrine_cache_misses_total");
+    const lookups = last.sum("vitrine_cache_lookups_total");
+    const hits = last.sum("vitrine_cache_lookups_total", (labels) => labels.outcome !== "miss");
     const batches = grown("vitrine_encode_batch_images_count");
     const shown = [
       [t("qps"), number(requests.at(-1) ?? 0), sparkline(requests)],
