@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -48,16 +47,6 @@ class LocalEngine:
             self.encode(self.decode(chosen))
             done += batch
         return done / elapsed
-
-    def decode_cpu_ms(self, files: Sequence[bytes], *, rounds: int = 3) -> float:
-        """CPU milliseconds of decoding one of these images; the median of rounds."""
-        costs = []
-        for _ in range(rounds):
-            started = time.thread_time()
-            for file in files:
-                self._decode(file)
-            costs.append((time.thread_time() - started) / len(files) * 1e3)
-        return statistics.median(costs)
 
     def _decode(self, data: bytes) -> NDArray[np.uint8]:
         return images.decode(data, self._preprocessing)

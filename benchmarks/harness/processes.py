@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+import urllib.request
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -104,6 +106,16 @@ def _busy_s() -> float:
     """CPU seconds that the machine has worked, or been kept from working, since it began."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
+
+
+def decode_cpu_s(url: str) -> float:
+    """CPU seconds that the server has spent on decoding images, from its metrics."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        text = answer.read().decode()
+    found = re.search(r"^vitrine_decode_cpu_seconds_total (\S+)", text, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"{url} does not count the time of its decoder.")
+    return float(found[1])
 
 
 def _usage(process: psutil.Process) -> Usage:

@@ -54,7 +54,8 @@ class Batcher(Generic[T, R]):
         self._max_batch = max_batch
         self._concurrency = concurrency
         self._waiting: deque[_Call[T, R]] = deque()
-        self._runners: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # a loop keeps no task alive
+        self._running = 0
 
     async def submit(self, item: T, *, deadline: float) -> Done[R]:
         """Result for one item. `deadline` is on the `time.monotonic` clock.
@@ -66,10 +67,11 @@ class Batcher(Generic[T, R]):
         now = time.monotonic()
         call = _Call[T, R](item, deadline, now, loop.create_future())
         self._waiting.append(call)
-        if len(self._runners) < self._concurrency:
-            runner = loop.create_task(self._drain())
-            self._runners.add(runner)
-            runner.add_done_callback(self._runners.discard)
+        if self._running < self._concurrency:
+            self._running += 1
+            task = loop.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         # the caller is told on time, whatever the batch that its call is in waits for
         alarm = loop.call_later(deadline - now, _expire, call.future)
         try:
@@ -82,6 +84,14 @@ class Batcher(Generic[T, R]):
             alarm.cancel()
 
     async def _drain(self) -> None:
+        try:
+            await self._run_all()
+        finally:
+            # In the same step as the look that found nothing waiting: a call that arrives between
+            # the two would find no free runner, and no runner would find it.
+            self._running -= 1
+
+    async def _run_all(self) -> None:
         while batch := self._take():
             started = time.monotonic()
             try:

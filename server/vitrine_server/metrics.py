@@ -80,6 +80,11 @@ class Metrics:
             buckets=_IMAGES,
             registry=self.registry,
         )
+        self._decode_cpu = Counter(
+            "vitrine_decode_cpu_seconds",
+            "Processor time spent on decoding images",
+            registry=self.registry,
+        )
         self._lookups = Counter(
             "vitrine_cache_lookups",
             "Embeddings looked up: hit, remote (found in Redis), shared (computed for another "
@@ -118,6 +123,9 @@ class Metrics:
         self._ready.set_function(encoder_ready)
         self._cache_bytes.set_function(cache_bytes)
         self._counts = items
+
+    def count_decode_cpu(self, seconds: float) -> None:
+        self._decode_cpu.inc(seconds)
 
     def count_lookup(self, kind: str, outcome: str) -> None:
         self._lookups.labels(kind, outcome).inc()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -46,6 +48,8 @@ _Searcher: TypeAlias = "Batcher[SearchQuery, SearchResult | VitrineError]"
 
 _SEARCH_BATCH = 64
 _SEARCH_THREADS = 2
+# A search that takes less is done on the event loop: to a thread and back it would take longer.
+_INLINE_S = 0.004
 # Up to here hashing takes less than the way to another thread and back: 0.1 ms.
 _HASH_INLINE_BYTES = 128 * 1024
 
@@ -86,12 +90,14 @@ class Pipeline:
         encoder: Encoder,
         admission: Admission,
         cache: EmbeddingCache,
+        count_decode_cpu: Callable[[float], None],
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._encoder = encoder
         self._admission = admission
         self._cache = cache
+        self._count_decode_cpu = count_decode_cpu
         self._limits = images.Limits(
             max_bytes=int(settings.max_image_mb * 1e6),
             max_pixels=int(settings.max_megapixels * 1e6),
@@ -189,12 +195,12 @@ class Pipeline:
         self, collection: Collection, parts: Sequence[Part], times: StageTimes, deadline: float
     ) -> NDArray[np.float32]:
         """Weighted sum of the parts; each counts by its direction when the metric is cosine."""
+        if len(parts) == 1 and parts[0].weight == 1:
+            return await self._part_vector(collection, parts[0], times, deadline)
         metric = collection.settings.metric
         vectors = await asyncio.gather(
             *(self._part_vector(collection, part, times, deadline) for part in parts)
         )
-        if len(parts) == 1 and parts[0].weight == 1:
-            return vectors[0]
         dimension = collection.encoder.dimension
         total = np.zeros(dimension, np.float32)
         for part, vector in zip(parts, vectors, strict=True):
@@ -289,8 +295,15 @@ class Pipeline:
         return await self._cache.get("text", digest, encode, deadline=deadline)
 
     async def _decode(self, call: Callable[[], T], times: StageTimes) -> T:
+        def measured() -> T:
+            started = time.thread_time()
+            try:
+                return call()
+            finally:
+                self._count_decode_cpu(time.thread_time() - started)
+
         with times.timed("decode"):
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, call)
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, measured)
 
     async def _search(
         self, collection: Collection, query: SearchQuery, deadline: float
@@ -318,10 +331,26 @@ class Pipeline:
                 # one query is wrong; its neighbours in the batch are not
                 return [one(query) for query in queries]
 
+        cost_s = math.inf  # of one query
+
+        def measured(
+            queries: Sequence[SearchQuery],
+        ) -> Sequence[SearchResult | VitrineError]:
+            nonlocal cost_s
+            started = time.perf_counter()
+            results = search(queries)
+            # one slow answer may be the machine's, several in a row are the search's
+            cost_s = min((time.perf_counter() - started) / len(queries), 2 * cost_s)
+            return results
+
         async def run(
             queries: Sequence[SearchQuery], deadline: float
         ) -> Sequence[SearchResult | VitrineError]:
-            return await self.run(lambda: search(queries))
+            # A filter or groups may wait for the writer to build their column.
+            plain = all(query.filter is None and query.group_by is None for query in queries)
+            if plain and cost_s * len(queries) < _INLINE_S:
+                return measured(queries)
+            return await self.run(lambda: measured(queries))
 
         return Batcher(run, max_batch=_SEARCH_BATCH, concurrency=_SEARCH_THREADS)
 
