@@ -93,6 +93,7 @@ class Maintenance:
         self._not_before = 0.0
         # the number of rows from which an index that was refused is tried again
         self._refused_below = 0
+        self._exact_below = 0
         self.choice = self._choose(index.state)
 
     def describe(self) -> dict[str, JsonValue]:
@@ -208,9 +209,14 @@ class Maintenance:
         merged = state.segments[0].count if state.segments else 0
         if merged and state.count - merged >= max(MERGE_ROWS, MERGE_SHARE * merged):
             return True
-        if merged or state.alive.alive < max(ann.MIN_ROWS, self._refused_below):
+        alive = state.alive.alive
+        if merged or alive < max(ann.MIN_ROWS, self._refused_below, self._exact_below):
             return False
-        return self._choose(state).family != "exact"
+        if self._choose(state).family != "exact":
+            return True
+        # not asked again at every write: it reads files to learn what memory is free
+        self._exact_below = alive + alive // 64
+        return False
 
     def _merge(self) -> None:
         try:
