@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from vitrine_server import api_keys, bodies, schemas
 from vitrine_server.records import CollectionSettings
+from vitrine_server.rendering import PROBLEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,13 +66,16 @@ def route(
     *,
     scope: Scope | None,
     answer: type | None = None,
+    media_type: str = bodies.JSON,
     body: Mapping[str, Any] | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare a handler `(request, **path parameters) -> Response`.
 
     scope: what a key must be good for; it is checked before the handler runs, so before a byte of
-    the body is read. None: no key is asked for (the path is in `door._OPEN`).
+    the body is read. None: no key is asked for (the path is in `door._OPEN`). answer: the model of
+    a JSON answer; media_type: of another one.
     """
+    good: dict[str, Any] = {"model": answer} if answer else {"content": {media_type: {}}}
     extra: dict[str, Any] = {"x-scope": scope, "security": [{"key": []}]} if scope else {}
     if body:
         extra["requestBody"] = {"required": True, "content": body}
@@ -86,7 +91,8 @@ def route(
             path,
             checked,
             methods=[method],
-            responses={**_PROBLEMS, **({200: {"model": answer}} if answer else {})},
+            responses={**_PROBLEMS, 200: good},
+            response_class=JSONResponse if answer else Response,
             openapi_extra=extra,
             response_model=None,
         )
@@ -132,6 +138,13 @@ def complete_openapi(app: FastAPI) -> None:
         document = generate()
         document["components"]["schemas"].update(definitions["$defs"])
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for calls in document["paths"].values():
+            for call in calls.values():
+                call["responses"].pop("422", None)  # FastAPI's own: routes answer with problems
+                for status in _PROBLEMS:
+                    content = call["responses"][status]["content"]
+                    if bodies.JSON in content:  # the document is made once and completed once
+                        content[PROBLEM] = content.pop(bodies.JSON)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this as its extension point

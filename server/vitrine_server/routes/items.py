@@ -49,7 +49,7 @@ async def put_items(request: Request, collection: str) -> Response:
     return timed_response(parts, answer, times)
 
 
-@route(router, "GET", _ITEM + "/image", scope="read")
+@route(router, "GET", _ITEM + "/image", scope="read", media_type="image/jpeg")
 async def get_image(request: Request, collection: str, item_id: str) -> Response:
     parts, item_id = services(request), bodies.path_segment(item_id)
     found = parts.catalogue.get(bodies.path_segment(collection))

@@ -36,6 +36,6 @@ async def ready(request: Request) -> Response:
     return json_response({"ready": able, "checks": checks}, status=200 if able else 503)
 
 
-@route(router, "GET", "/metrics", scope="read")
+@route(router, "GET", "/metrics", scope="read", media_type="text/plain")
 async def metrics(request: Request) -> Response:
     return Response(services(request).metrics.render(), media_type="text/plain; version=0.0.4")
