@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 # gRPC's threads and gevent's greenlets share one loop only after this
 grpc.experimental.gevent.init_gevent()
+
+# The client's requests that fill the gallery are none of Locust's news
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 PAGE = Path(__file__).parent / "harness" / "stages.html"
 log = StageLog()

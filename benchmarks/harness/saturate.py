@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # A connection that was turned away asks again after this: often enough that the server never idles,
 # seldom enough that refusals cost it little.
-TURNED_AWAY_S = 0.1
+TURNED_AWAY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
     python benchmarks/peers/run.py --images FOLDER
 
 All of them are started here. Rounds take turns, so that a
-machine that slows down slows all. Prints image queries a second at saturation and p99 at half of
-each one's own saturation, with arrivals by the clock, and the ratios to Vitrine.
+machine that slows down slows all. Prints image queries a second at saturation, the CPU time that a
+query costs (which other programs on the machine change little), and p99 at half of each one's own
+saturation, with arrivals by the clock; and the ratios to Vitrine.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from harness.gallery import fill  # noqa: E402
 from harness.openloop import HttpChannel, OpenLoop, Prepared, plan  # noqa: E402
 from harness.own_server import own_server  # noqa: E402
 from harness.pictures import Picture, content_type, load_folder, salted  # noqa: E402
+from harness.processes import ServerProcesses, Stopwatch  # noqa: E402
 from harness.saturate import saturate  # noqa: E402
 from harness.wire import Target  # noqa: E402
 
@@ -49,7 +51,7 @@ PEERS = {
     "onnxruntime_inprocess": "FastAPI + ONNX Runtime FP32 in process",
 }
 START_TIMEOUT_S = 300
-screen = Console(highlight=False)
+screen = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 
 
 @dataclass
@@ -61,10 +63,21 @@ class System:
     encode: Callable[[Picture, int], bytes]
     has_search: bool = True
 
+    def __post_init__(self) -> None:
+        self.processes = ServerProcesses(f"http://{self.target.host}:{self.target.port}")
+
     def prepared(self, pictures: list[Picture], number: int) -> Prepared:
         picture = pictures[number % len(pictures)]
         check = (lambda body: _is_first(picture.name, body)) if self.has_search else None
         return Prepared(self.encode(picture, number), is_right=check)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Queries a second, and CPU milliseconds that the server's processes spent on one."""
+
+    per_s: float
+    cpu_ms: float
 
 
 def main() -> None:
@@ -89,17 +102,19 @@ def main() -> None:
             name = "infinity-emb (embedding alone, no search)"
             target = stack.enter_context(_running(name, shlex.split(options.infinity), "/health"))
             systems.append(System(name, target, _embedding_request(target), has_search=False))
-        capacity: dict[str, list[float]] = {system.name: [] for system in systems}
+        found: dict[str, list[Turn]] = {system.name: [] for system in systems}
         for turn in range(options.rounds):
             for system in systems:
-                capacity[system.name].append(_saturate(system, pictures, turn, options))
+                found[system.name].append(_saturate(system, pictures, turn, options))
+        capacity = {name: [turn.per_s for turn in turns] for name, turns in found.items()}
         tails = {s.name: _half_load(s, pictures, capacity[s.name], options) for s in systems}
-    _print(capacity, tails)
+    _print(found, tails)
     if options.json:
         body = {
             "machine": machine.describe(),
             "options": {key: str(value) for key, value in vars(options).items()},
             "per_s": capacity,
+            "cpu_ms": {name: [turn.cpu_ms for turn in turns] for name, turns in found.items()},
             "half_load": {
                 name: {**r.percentiles_ms(), "offered": r.offered_per_s, "doubts": r.doubts()}
                 for name, r in tails.items()
@@ -110,17 +125,21 @@ def main() -> None:
 
 def _saturate(
     system: System, pictures: list[Picture], turn: int, options: argparse.Namespace
-) -> float:
+) -> Turn:
     def request(number: int) -> bytes:
         return system.encode(pictures[number % len(pictures)], turn * 10_000_000 + number)
 
+    stopwatch = Stopwatch(system.processes)
     result = uvloop.run(
         saturate(system.target, request, connections=options.connections, seconds=options.seconds)
     )
     if result.errors:
         raise SystemExit(f"{system.name} answered {result.statuses}.")
-    screen.print(f"{system.name}: {result.per_s:.1f} a second")
-    return result.per_s
+    spent = stopwatch.stop().cpu_s
+    cpu_s = sum(seconds for role, seconds in spent.items() if role != "generator")
+    cpu_ms = cpu_s / max(1, result.answered) * 1e3
+    screen.print(f"{system.name}: {result.per_s:.1f} a second, {cpu_ms:.1f} CPU ms each")
+    return Turn(result.per_s, cpu_ms)
 
 
 def _half_load(
@@ -196,19 +215,24 @@ def _is_first(name: str, body: bytes) -> bool:
     return any(hit["id"] == name and hit["score"] > hits[0]["score"] - 1e-3 for hit in hits)
 
 
-def _print(capacity: dict[str, list[float]], tails: dict[str, Recording]) -> None:
-    table = Table("system", "queries/s", "lowest to highest", "Vitrine is", "p99 at half load, ms")
-    own = capacity["Vitrine"]
-    for name, found in capacity.items():
-        ratios = [a / b for a, b in zip(own, found, strict=True)]
+def _print(found: dict[str, list[Turn]], tails: dict[str, Recording]) -> None:
+    heads = ("queries/s", "lowest to highest", "Vitrine is", "CPU ms a query", "Vitrine needs")
+    table = Table("system", *heads, "p99 at half load, ms")
+    own = found["Vitrine"]
+    for name, turns in found.items():
+        rates = [turn.per_s for turn in turns]
+        faster = statistics.median(a.per_s / b.per_s for a, b in zip(own, turns, strict=True))
+        less = statistics.median(b.cpu_ms / a.cpu_ms for a, b in zip(own, turns, strict=True))
         recording = tails[name]
         doubt = " (doubtful)" if recording.doubts() else ""
         failed = f", {recording.error_share:.1%} failed" if recording.error_share else ""
         table.add_row(
             name,
-            f"{statistics.median(found):.1f}",
-            f"{min(found):.1f} to {max(found):.1f}",
-            f"{statistics.median(ratios):.2f} times as fast" if name != "Vitrine" else "",
+            f"{statistics.median(rates):.1f}",
+            f"{min(rates):.1f} to {max(rates):.1f}",
+            f"{faster:.2f} times as fast" if turns is not own else "",
+            f"{statistics.median(turn.cpu_ms for turn in turns):.1f}",
+            f"1/{less:.2f} of the CPU" if turns is not own else "",
             f"{recording.percentile_ms(99):.0f} at {recording.offered_per_s:.0f}/s{failed}{doubt}",
         )
     screen.print(table)
