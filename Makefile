@@ -21,16 +21,22 @@ TRITON := .venv/triton
 DEV := .venv/dev
 PACKAGES := server client training export
 
+# An NVIDIA driver's device: TensorRT is installed and used where it is wanted.
+WANTS_GPU := $(filter gpu,$(TARGET))$(if $(filter auto,$(TARGET)),$(wildcard /dev/nvidiactl))
+GPU_MODELS := $(patsubst %/image_encoder/1/manifest.json,%,\
+    $(wildcard model_repository/gpu_python/image_encoder/1/manifest.json))
+
 ##@ Use
 
 .PHONY: export
-export: $(EXPORT)/.installed ## Build, gate and publish the engine (ENCODER, TARGET, PRECISION, IMAGES)
+export: $(EXPORT)/.installed $(if $(WANTS_GPU),$(EXPORT)/.gpu) ## Build, gate and publish the engine (ENCODER, TARGET, PRECISION, IMAGES)
 	@$(EXPORT)/bin/vitrine-export --encoder '$(ENCODER)' --target $(TARGET) \
 	    --precision $(PRECISION) $(if $(IMAGES),--images '$(IMAGES)')
 
 .PHONY: serve
-serve: $(SERVE)/.installed $(TRITON)/.installed ## Start Triton and the sidecar; Ctrl-C stops both
-	@$(SERVE)/bin/vitrine-serve
+serve: $(SERVE)/.installed $(TRITON)/.installed $(if $(GPU_MODELS),$(TRITON)/.gpu) ## Start Triton and the sidecar; Ctrl-C stops both
+	@$(if $(GPU_MODELS),VITRINE_MODEL_REPOSITORY="$${VITRINE_MODEL_REPOSITORY:-$(GPU_MODELS)}") \
+	    $(SERVE)/bin/vitrine-serve
 
 .PHONY: demo
 demo: $(EXPORT)/.installed $(SERVE)/.installed $(TRITON)/.installed ## Export, serve, ingest the samples, search, stop
@@ -82,6 +88,10 @@ build/bench-images: | $(DEV)/.installed
 .PHONY: test
 test: $(DEV)/.installed $(TRITON)/.installed ## Run the whole suite, the real Triton included
 	@VITRINE_REQUIRE=triton $(DEV)/bin/pytest
+
+.PHONY: verify-gpu
+verify-gpu: $(DEV)/.installed $(TRITON)/.installed $(DEV)/.gpu $(TRITON)/.gpu ## On a GPU: build, gate, time, serve and query all precisions
+	@$(DEV)/bin/python tests/gpu/verify.py --encoder '$(ENCODER)' $(if $(IMAGES),--images '$(IMAGES)')
 
 .PHONY: test-fast
 test-fast: $(DEV)/.installed ## Run the tests that need no Triton and take seconds
@@ -160,6 +170,24 @@ $(EXPORT)/.installed: export/requirements.txt $(foreach package,export server tr
 	@$(call PIP_INSTALL,export) -r $<
 	@$(call PIP_INSTALL,export) --no-deps -e server -e training -e export
 	@touch $@
+
+# TensorRT's libraries come from NVIDIA's own index; docs/gpu.md says what must be there before.
+TENSORRT_INDEX ?= https://pypi.nvidia.com
+define tensorrt
+	@echo "Installing TensorRT and pycuda into .venv/$(1) (once)"
+	@$(call PIP_INSTALL,$(1)) --no-deps --extra-index-url $(TENSORRT_INDEX) -r $(2) || { \
+	    echo "TensorRT or pycuda cannot be installed: see docs/gpu.md, or use TARGET=cpu" >&2; exit 1; }
+	@touch $@
+endef
+
+$(EXPORT)/.gpu: export/requirements-gpu.txt $(EXPORT)/.installed
+	$(call tensorrt,export,$<)
+
+$(DEV)/.gpu: export/requirements-gpu.txt $(DEV)/.installed
+	$(call tensorrt,dev,$<)
+
+$(TRITON)/.gpu: model_repository/requirements-gpu.txt $(TRITON)/.installed
+	$(call tensorrt,triton,$<)
 
 $(DEV)/.installed: tests/requirements.txt $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
 	$(call create,dev)

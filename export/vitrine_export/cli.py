@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from pathlib import Path  # noqa: TC003 (typer reads the annotations at run time)
+from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 from rich import box
@@ -41,6 +41,13 @@ class Choice(str, Enum):
     bf16 = "bf16"
     int8 = "int8"
     fp8 = "fp8"
+
+
+class Compatibility(NamedTuple):
+    """What a TensorRT plan is asked for beyond this GPU and this TensorRT."""
+
+    versions: bool
+    hardware: bool
 
 
 class Terminal:
@@ -82,13 +89,30 @@ def _export(
         Path | None,
         typer.Option(help="Folder of images for calibration and gate; drawings without it."),
     ] = None,
-    output: Annotated[Path, typer.Option(help="Triton's model repository to publish into.")] = Path(
-        "model_repository/cpu"
-    ),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Triton's model repository to publish into.",
+            show_default="model_repository/cpu or model_repository/gpu_python",
+        ),
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option(help="The TensorRT plan also loads in other versions of TensorRT 11.")
+    ] = False,
+    hardware_compatible: Annotated[
+        bool, typer.Option(help="The plan also runs on other GPUs of this compute capability.")
+    ] = False,
 ) -> None:
     """Build, gate and publish the engine of an encoder for this machine."""
     try:
-        _run(encoder, target, precision, images, output)
+        _run(
+            encoder,
+            target,
+            precision,
+            images,
+            output,
+            Compatibility(versions=version_compatible, hardware=hardware_compatible),
+        )
     except ExportError as error:
         complaints.print(f"[bold red]export:[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -98,11 +122,20 @@ def _export(
 
 
 def _run(
-    encoder: str, target: Target, precision: Choice, images: Path | None, output: Path | None
+    encoder: str,
+    target: Target,
+    precision: Choice,
+    images: Path | None,
+    output: Path | None,
+    compatibility: Compatibility,
 ) -> None:
     with console.status("Loading torch, ONNX Runtime and OpenVINO"):
         from vitrine_export import pipeline, targets  # takes seconds; `--help` must not
-    device = targets.choose(target.value)
+    device = targets.choose(
+        target.value,
+        version_compatible=compatibility.versions,
+        hardware_compatible=compatibility.hardware,
+    )
     forced = None if precision is Choice.auto else cast("Precision", precision.value)
     result = pipeline.export(
         encoder,

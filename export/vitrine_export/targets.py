@@ -84,20 +84,26 @@ class CpuTarget:
         return {"kind": "cpu", "name": name, "cores": str(len(os.sched_getaffinity(0)))}
 
 
-def choose(name: str) -> Target:
+def choose(
+    name: str, *, version_compatible: bool = False, hardware_compatible: bool = False
+) -> Target:
     """The target called "cpu" or "gpu"; "auto" is the GPU where there is one.
 
+    The compatibilities are those of `tensorrt_engine.BuildOptions`; the CPU needs none.
     Raises ExportError when a GPU is asked for and cannot be used.
     """
     if name == "cpu" or (name == "auto" and not Path("/dev/nvidiactl").exists()):
         return CpuTarget()
     try:
+        from vitrine_export.tensorrt_engine import BuildOptions
         from vitrine_export.tensorrt_target import GpuTarget
     except ImportError as error:
         raise ExportError(
             f"TARGET=gpu needs TensorRT and pycuda ({error}): see docs/gpu.md, or use TARGET=cpu."
         ) from error
-    return GpuTarget()
+    return GpuTarget(
+        BuildOptions(version_compatible=version_compatible, hardware_compatible=hardware_compatible)
+    )
 
 
 def wanted(target: Target, forced: Precision | None) -> tuple[Precision, ...]:

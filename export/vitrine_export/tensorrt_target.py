@@ -49,8 +49,8 @@ class GpuTarget:
     tools: tuple[str, ...] = ("torch", "onnx", "nvidia-modelopt", "pycuda")
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
 
-    def __init__(self, options: BuildOptions | None = None) -> None:
-        self.options = options or BuildOptions()
+    def __init__(self, options: BuildOptions) -> None:
+        self.options = options
         try:
             cuda.init()
             self._device = cuda.Device(0)
