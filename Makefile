@@ -101,6 +101,17 @@ test-fast: $(DEV)/.installed ## Run the tests that need no Triton and take secon
 faults: $(DEV)/.installed $(TRITON)/.installed ## Run the fault and attack suite at full length (hours)
 	@VITRINE_REQUIRE=triton VITRINE_FAULTS=full $(DEV)/bin/pytest -s tests/faults
 
+# pip-audit asks pypi.org about each pin; without a network it says so and fails, the SBOM is written.
+.PHONY: audit
+audit: .venv/audit/.installed ## Write an SBOM of each environment, look the pins up for known vulnerabilities
+	@mkdir -p build/sbom
+	@for part in server model_repository export; do \
+	    .venv/audit/bin/cyclonedx-py requirements $$part/requirements.txt --output-reproducible \
+	        --of JSON -o build/sbom/$$part.json && echo "build/sbom/$$part.json"; done
+	@status=0; for part in server model_repository export; do echo "$$part:"; \
+	    .venv/audit/bin/pip-audit --disable-pip --no-deps -r $$part/requirements.txt || status=1; \
+	    done; exit $$status
+
 .PHONY: lint
 lint: $(DEV)/.installed ## Check format, lint and types
 	@$(DEV)/bin/ruff format --check .
@@ -194,6 +205,11 @@ $(DEV)/.installed: tests/requirements.txt $(foreach package,$(PACKAGES),$(packag
 	$(call torch,dev,$<)
 	@$(call PIP_INSTALL,dev) -r $<
 	@$(call PIP_INSTALL,dev) --no-deps $(foreach package,$(PACKAGES),-e $(package))
+	@touch $@
+
+.venv/audit/.installed: Makefile
+	$(call create,audit)
+	@$(call PIP_INSTALL,audit) pip-audit==2.10.1 cyclonedx-bom==7.5.0
 	@touch $@
 
 # Pins hold for every supported Python: uv resolves them for 3.10 and newer in one file.
