@@ -78,6 +78,7 @@ load-peers: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## Measure Vi
 bench: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## The generators, and HTTP against the engine alone
 	@$(DEV)/bin/python benchmarks/check_generator.py
 	@$(DEV)/bin/python benchmarks/engine_limit.py
+	@$(DEV)/bin/python benchmarks/triton_ratio.py
 	@$(DEV)/bin/python benchmarks/http_saturation.py --images '$(BENCH_IMAGES)'
 
 build/bench-images: | $(DEV)/.installed
