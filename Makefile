@@ -102,7 +102,8 @@ test-fast: $(DEV)/.installed ## Run the tests that need no Triton and take secon
 faults: $(DEV)/.installed $(TRITON)/.installed ## Run the fault and attack suite at full length (hours)
 	@VITRINE_REQUIRE=triton VITRINE_FAULTS=full $(DEV)/bin/pytest -s tests/faults
 
-# pip-audit asks pypi.org about each pin; without a network it says so and fails, the SBOM is written.
+# pip-audit asks pypi.org about each pin; where that cannot be reached it names what was not looked up
+# and fails. The SBOM needs no network.
 .PHONY: audit
 audit: .venv/audit/.installed ## Write an SBOM of each environment, look the pins up for known vulnerabilities
 	@mkdir -p build/sbom
@@ -110,7 +111,7 @@ audit: .venv/audit/.installed ## Write an SBOM of each environment, look the pin
 	    .venv/audit/bin/cyclonedx-py requirements $$part/requirements.txt --output-reproducible \
 	        --of JSON -o build/sbom/$$part.json && echo "build/sbom/$$part.json"; done
 	@status=0; for part in server model_repository export; do echo "$$part:"; \
-	    .venv/audit/bin/pip-audit --disable-pip --no-deps -r $$part/requirements.txt || status=1; \
+	    .venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r $$part/requirements.txt || status=1; \
 	    done; exit $$status
 
 .PHONY: lint
