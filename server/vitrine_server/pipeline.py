@@ -25,6 +25,7 @@ from vitrine_server.errors import (
     ItemNotFound,
     VitrineError,
 )
+from vitrine_server.pools import WatchedPool
 from vitrine_server.records import NewItem, SearchQuery, check_id, check_metadata, check_vector
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Pipeline:
             max_bytes=int(settings.max_image_mb * 1e6),
             max_pixels=int(settings.max_megapixels * 1e6),
         )
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, "decode")
+        self._decoders = WatchedPool(settings.decode_threads, "decode")
         self._workers = ThreadPoolExecutor(_SEARCH_THREADS + 2, "collection")
         self._searches: dict[str, tuple[Collection, _Searcher]] = {}
 
@@ -183,6 +184,11 @@ class Pipeline:
     async def run(self, call: Callable[[], T]) -> T:
         """A blocking call of a collection, away from the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, call)
+
+    @property
+    def longest_decode_s(self) -> float:
+        """Seconds that the oldest decode has been running."""
+        return self._decoders.longest_s
 
     def close(self) -> None:
         self._decoders.shutdown()

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from vitrine_server.errors import VitrineError
+from vitrine_server.errors import Unavailable, VitrineError
 from vitrine_server.rendering import json_response
 from vitrine_server.routes.declare import route
 from vitrine_server.services import services
+
+# A decode takes a second at most; a thread that is stuck in one comes back with a new process only.
+_STUCK_S = 30.0
+_CHECK_S = 1.5  # the supervisor and orchestrators wait about two seconds
 
 router = APIRouter()
 
 
 @route(router, "GET", "/healthz", scope=None)
 async def health(request: Request) -> Response:
+    """Whether the process should live: its loop answers, and no decode is stuck in a thread."""
+    stuck_s = services(request).pipeline.longest_decode_s
+    if stuck_s > _STUCK_S:
+        raise Unavailable(f"An image has been decoding for {stuck_s:.0f} s.", code="wedged")
     return json_response({"status": "ok"})
 
 
@@ -26,9 +35,11 @@ async def ready(request: Request) -> Response:
     if parts.drain.started:
         checks["server"] = "stopping"
     try:
-        await parts.encoder.check()
+        await asyncio.wait_for(parts.encoder.check(), _CHECK_S)
     except VitrineError as error:
         checks["encoder"] = error.detail
+    except asyncio.TimeoutError:
+        checks["encoder"] = f"The encoder did not answer within {_CHECK_S:g} s."
     if parts.catalogue.damaged:
         names = ", ".join(sorted(parts.catalogue.damaged))
         checks["store"] = f"damaged collections: {names}"
