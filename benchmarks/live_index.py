@@ -1,12 +1,13 @@
 """Filtered recall, searches during writes and merges, and restart, of one collection on disk.
 
-    python benchmarks/live_index.py [--size 100k] [--folder DIR] [--seconds 5] [--rounds 4]
+    python benchmarks/live_index.py [--size 100k] [--index auto] [--folder DIR] [--seconds 5]
 
 The collection holds the vectors of recall_sweep.py's mixture, written as a client writes them; with
---folder it is kept and used again. Three parts:
+--folder it is kept and used again. Four parts:
 
 filters   recall@10 against exact search and milliseconds a query, for filters that accept 0.01 % to
           100 % of the rows. The field is independent of the vectors.
+hydration milliseconds to read the records of 100 hits.
 writes    latency of single searches (100 a second, by the clock) while nothing else happens, and
           while 500 items a second are written in batches of 10 and one merge follows another;
           phases alternate. The figures are p50 and p99, and loaded over quiet.
@@ -22,7 +23,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from vitrine_server.collection import (
     Collection,
     CollectionSettings,
     EncoderIdentity,
+    IndexFamily,
     NewItem,
     SearchQuery,
 )
@@ -51,11 +53,16 @@ SEARCHES_S, WRITES_S, WRITE_BATCH = 100, 500, 10
 _BATCH = 1024
 
 
-def filled(folder: Path, vectors: NDArray[np.float32], shares: NDArray[np.float64]) -> Collection:
+def filled(
+    folder: Path,
+    settings: CollectionSettings,
+    vectors: NDArray[np.float32],
+    shares: NDArray[np.float64],
+) -> Collection:
     """The collection with its index built."""
     if not folder.exists():
         folder.mkdir(parents=True)
-        Collection.create(folder, CollectionSettings(fields={"share": "number"}), ENCODER)
+        Collection.create(folder, settings, ENCODER)
     collection = Collection(folder, serving=ENCODER)
     started = time.perf_counter()
     for start in range(collection.describe().count, len(vectors), _BATCH):
@@ -78,8 +85,7 @@ def settle(collection: Collection) -> None:
     while calm < 5:
         time.sleep(0.2)
         index = collection.describe().index
-        large = int(str(index["vectors"])) * DIMENSION > 12_800_000
-        calm = 0 if index["merging"] or (large and index["family"] == "exact") else calm + 1
+        calm = 0 if index["merging"] or "not built yet" in str(index["reason"]) else calm + 1
 
 
 def filters(
@@ -113,6 +119,16 @@ def filters(
             f"median {point['median_ms']:.2f} ms"
         )
     return found
+
+
+def hydration(collection: Collection, queries: NDArray[np.float32]) -> float:
+    """Median milliseconds for 100 hits."""
+    times = [
+        1000 * collection.search([SearchQuery(query, k=100)])[0].hydrate_s for query in queries
+    ]
+    median = float(np.median(times))
+    print(f"hydration of 100 hits: median {median:.2f} ms, least {min(times):.2f} ms")
+    return median
 
 
 def timed_searches(
@@ -207,6 +223,7 @@ def restart(collection: Collection, folder: Path, query: NDArray[np.float32]) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="100k")
+    parser.add_argument("--index", default="auto", choices=get_args(IndexFamily))
     parser.add_argument("--folder", type=Path, help="keeps the collection; on the disk to measure")
     parser.add_argument("--seconds", type=float, default=5, help="of each phase of `writes`")
     parser.add_argument("--rounds", type=int, default=4)
@@ -214,13 +231,15 @@ def main() -> None:
     vectors, queries = mixture(SIZES[options.size], QUERIES)
     shares = np.random.default_rng(3).permutation(len(vectors)) / len(vectors)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = (options.folder or Path(scratch)) / f"live-{options.size}"
-        collection = filled(folder, vectors, shares)
+        folder = (options.folder or Path(scratch)) / f"live-{options.size}-{options.index}"
+        settings = CollectionSettings(index=options.index, fields={"share": "number"})
+        collection = filled(folder, settings, vectors, shares)
         description = collection.describe().index
         result = {
             "size": len(vectors),
             "index": description,
             "filters": filters(collection, vectors, shares, queries),
+            "hydrate_100_ms": hydration(collection, queries),
             "writes": writes(
                 collection, vectors, queries, seconds=options.seconds, rounds=options.rounds
             ),

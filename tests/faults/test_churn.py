@@ -151,8 +151,6 @@ def test_churn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "MERGE_ROWS", 400)
     monkeypatch.setattr(maintenance, "ABSORB_ROWS", 100)
     monkeypatch.setattr(ann, "MIN_ROWS", 200)
-    # eight busy threads on a busy machine would leave a polite one no time
-    monkeypatch.setattr(maintenance, "_NICE", 0)
     folder = tmp_path / "c"
     folder.mkdir()
     settings = CollectionSettings(index="hnsw", fields={"set": "keyword"}, target_recall=0.99)
