@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,10 +12,10 @@ import httpx
 from vitrine_client import flow, protocol
 from vitrine_client.models import Item, ItemResult, Query, read_image
 from vitrine_client.retry import Retry, RetryBudget
-from vitrine_client.transport import DEFAULT_URL, build_request, http_options, translate
+from vitrine_client.transport import DEFAULT_URL, UNHURRIED, build_request, http_options, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -210,6 +211,27 @@ class AsyncClient:
         """Vectors (N, D) float32 of N images, by the encoder in use."""
         contents = [await _loaded(image) for image in images]
         return await self._send(protocol.embeddings(contents, model=model))
+
+    async def send(self, call: protocol.Call[T]) -> T:
+        """The answer to a call, such as those of `vitrine_client.desk`."""
+        return await self._send(call)
+
+    async def lines(self, call: protocol.Call[None]) -> AsyncGenerator[dict[str, Any], None]:
+        """The JSON lines of an answer that comes bit by bit; nothing is sent again."""
+        request = build_request(self._http, call)
+        request.extensions["timeout"] = UNHURRIED
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    call.receive(response)
+                async for line in response.aiter_lines():
+                    yield json.loads(line)
+            finally:
+                await response.aclose()
+        except httpx.RequestError as error:
+            raise translate(error, self._http.base_url) from error
 
     async def health(self) -> None:
         """Raises unless the server is alive."""

@@ -5,31 +5,29 @@ Exit codes: 0 done; 1 ingest stored nothing, or status found the server not read
 """
 
 # no postponed annotations: typer reads them
-import json
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from vitrine_client import display, errors
+from vitrine_client import copy_commands, display, errors, feedback_commands, watch_commands
 from vitrine_client.client import Client
 from vitrine_client.folder import Folder, FolderError, GroupFrom, IdFrom, scan
 from vitrine_client.ingest import Ingest
 from vitrine_client.ledger import Ledger, ledger_path
 from vitrine_client.models import Collection
+from vitrine_client.options import PROMPT, AsJson, CollectionName, Url, json_object
 from vitrine_client.retry import Retry
 from vitrine_client.table import Table, read_table
 from vitrine_client.transport import DEFAULT_URL
 
 NOTHING_DONE, USAGE, NO_ANSWER, REFUSED = 1, 2, 3, 4
 
-# a person waits: say soon that nobody answers
-PROMPT = Retry(patience_s=1.0)
 # an ingest of hours outlives a restart of the server
 PATIENT = Retry(patience_s=120.0, max_backoff_s=2.0, burst=10_000.0)
 
@@ -41,9 +39,6 @@ app = typer.Typer(
     epilog=f"Exit codes: {__doc__.split('Exit codes: ')[1].strip()}" if __doc__ else None,
 )
 screen = display.console
-Url = Annotated[str, typer.Option(envvar="VITRINE_URL", help="Address of the server.")]
-CollectionName = Annotated[str, typer.Option(help="Collection.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -129,7 +124,7 @@ def search(
             text=text,
             collection=collection,
             k=k,
-            filter=_filter(filter_text),
+            filter=json_object(filter_text, "--filter"),
             group_by=group_by,
             min_score=min_score,
         )
@@ -197,6 +192,11 @@ def status(*, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
         raise typer.Exit(NOTHING_DONE)
 
 
+app.add_typer(copy_commands.commands)
+app.add_typer(watch_commands.commands, name="watch")
+app.add_typer(feedback_commands.commands, name="feedback")
+
+
 def main() -> None:
     """Entry point: every error is one line on stderr."""
     try:
@@ -238,18 +238,6 @@ def _tell_columns(found: Folder, table: Table, file: Path | None) -> None:
     screen().print(
         display.plain(f"Metadata for {matched:,} of {len(found.sources):,} images: {columns}")
     )
-
-
-def _filter(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"not JSON ({error})", param_hint="--filter") from None
-    if not isinstance(value, dict):
-        raise typer.BadParameter("not a JSON object", param_hint="--filter")
-    return value
 
 
 def _summarise(run: Ingest, found: Folder, collection: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ import httpx
 from vitrine_client import flow, protocol
 from vitrine_client.models import Item, ItemResult
 from vitrine_client.retry import Retry, RetryBudget
-from vitrine_client.transport import DEFAULT_URL, build_request, http_options, translate
+from vitrine_client.transport import DEFAULT_URL, UNHURRIED, build_request, http_options, translate
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -222,6 +223,27 @@ class Client:
     def embeddings(self, images: Sequence[Image], *, model: str | None = None) -> Embeddings:
         """Vectors (N, D) float32 of N images, by the encoder in use."""
         return self._send(protocol.embeddings(images, model=model))
+
+    def send(self, call: protocol.Call[T]) -> T:
+        """The answer to a call, such as those of `vitrine_client.desk`."""
+        return self._send(call)
+
+    def lines(self, call: protocol.Call[None]) -> Generator[dict[str, Any], None, None]:
+        """The JSON lines of an answer that comes bit by bit; nothing is sent again."""
+        request = build_request(self._http, call)
+        request.extensions["timeout"] = UNHURRIED
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    call.receive(response)
+                for line in response.iter_lines():
+                    yield json.loads(line)
+            finally:
+                response.close()
+        except httpx.RequestError as error:
+            raise translate(error, self._http.base_url) from error
 
     def health(self) -> None:
         """Raises unless the server is alive."""

@@ -56,6 +56,84 @@ def hits(result: SearchResult) -> Table:
     return table
 
 
+def copies(found: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("score", "copy", "id", "hash", "embedding", "aligned points")
+    for copy in found:
+        evidence = copy["evidence"]
+        score, verdict = f"{copy['score']:.3f}", "yes" if copy["copy"] else "no"
+        table.add_row(score, verdict, plain(copy["id"]), *_evidence(evidence))
+    return table
+
+
+def group(items: Sequence[Mapping[str, Any]]) -> Table:
+    """The first is the oldest."""
+    table = _table("id", "copy of", "score", "hash", "embedding", "aligned points")
+    first, *rest = items
+    table.add_row(plain(first["id"]))
+    for item in rest:
+        score = f"{item['score']:.3f}"
+        table.add_row(
+            plain(item["id"]), plain(item["copy_of"]), score, *_evidence(item["evidence"])
+        )
+    return table
+
+
+def watches(found: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("watch", "from score", "filter", "webhook", "made")
+    for watch in found:
+        filter = "" if watch["filter"] is None else json.dumps(watch["filter"], ensure_ascii=False)
+        row = map(plain, (filter, watch["webhook"] or "", watch["created"]))
+        table.add_row(plain(watch["id"]), f"{watch['min_score']:.3f}", *row)
+    return table
+
+
+def alerts(found: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("#", "watch", "item", "score", "when", "delivered")
+    for alert in found:
+        row = map(plain, (alert["created"], alert["delivered"] or ""))
+        names = plain(alert["watch"]), plain(alert["item"])
+        table.add_row(str(alert["number"]), *names, f"{alert['score']:.4f}", *row)
+    return table
+
+
+def feedback(found: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("#", "query", "item", "verdict", "rank", "encoder", "when", "note")
+    for one in found:
+        names = ("query", "item", "verdict", "rank", "encoder", "created", "note")
+        cells = ("" if one[name] is None else one[name] for name in names)
+        table.add_row(str(one["number"]), *map(plain, cells))
+    return table
+
+
+def quality(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("period", "encoder", "right", "wrong", "precision", "at rank 1")
+    for row in rows:
+        encoder = plain(f"{row['encoder']} {row['fingerprint'][:12]}")
+        first = "" if row["first"] is None else f"{row['first']:.3f}"
+        counts = str(row["right"]), str(row["wrong"])
+        table.add_row(plain(row["period"]), encoder, *counts, f"{row['precision']:.3f}", first)
+    return table
+
+
+def trade_off(rows: Iterable[Mapping[str, float]]) -> Table:
+    table = _table("false positives", "threshold", "precision", "recall")
+    for row in rows:
+        table.add_row(
+            f"{row['false_positive_rate']:.1%}",
+            f"{row['threshold']:.3f}",
+            f"{row['precision']:.3f}",
+            f"{row['recall']:.3f}",
+        )
+    return table
+
+
+def recall(by_change: Mapping[str, float]) -> Table:
+    table = _table("change", "recall")
+    for change, share in by_change.items():
+        table.add_row(change, f"{share:.3f}")
+    return table
+
+
 def collections(found: Sequence[Collection]) -> Table:
     table = _table("collection", "items", "index", "metric", "encoder", "fields")
     table.columns[1].justify = "right"
@@ -128,6 +206,15 @@ def _table(*columns: str) -> Table:
     for name in columns:
         table.add_column(name, overflow="fold")
     return table
+
+
+def _evidence(evidence: Mapping[str, Any]) -> tuple[str, str, str]:
+    found, aligned = evidence["hash"], evidence["alignment"]
+    return (
+        "" if found is None else f"{found['distance']} bits, {found['orientation']}",
+        f"{evidence['deep']['cosine']:.3f}",
+        "" if aligned is None else str(aligned["points"]),
+    )
 
 
 def _fields(hit: Hit) -> Text:

@@ -98,24 +98,24 @@ def put_collection(
     fields: Mapping[str, FieldType] | None,
     target_recall: float | None,
 ) -> Call[Collection]:
-    settings = _given(index=index, metric=metric, fields=fields, target_recall=target_recall)
-    return _json_call("PUT", _collection(name), settings, _read_collection)
+    settings = given(index=index, metric=metric, fields=fields, target_recall=target_recall)
+    return json_call("PUT", collection_path(name), settings, _read_collection)
 
 
 def get_collection(name: str) -> Call[Collection]:
-    return Call(method="GET", path=_collection(name), read=_read_collection)
+    return Call(method="GET", path=collection_path(name), read=_read_collection)
 
 
 def delete_collection(name: str) -> Call[None]:
     # not repeatable: the second answer would be 404
-    return Call(method="DELETE", path=_collection(name), read=_read_nothing, repeatable=False)
+    return Call(method="DELETE", path=collection_path(name), read=_read_nothing, repeatable=False)
 
 
 def put_item(item: Item, *, collection: str) -> Call[Stored]:
     path = _item(collection, item.id)
     if item.image is None:
         body = {**_part(item.image, item.vector), "metadata": dict(item.metadata)}
-        return _json_call("PUT", path, body, _read_stored)
+        return json_call("PUT", path, body, _read_stored)
     image = read_image(item.image)
     if not item.metadata:
         headers = {"content-type": media_type(image)}
@@ -143,7 +143,7 @@ def put_items(items: Sequence[Item], *, collection: str) -> Call[list[ItemResult
 
     return Call(
         method="POST",
-        path=f"{_collection(collection)}/items:batch",
+        path=f"{collection_path(collection)}/items:batch",
         read=read,
         headers={"content-type": "application/x-ndjson"},
         content=b"\n".join(line(item) for item in items),
@@ -185,8 +185,8 @@ def search(
     with_metadata: bool,
     with_vector: bool,
 ) -> Call[SearchResult]:
-    path = f"{_collection(collection)}/search"
-    options = _given(
+    path = f"{collection_path(collection)}/search"
+    options = given(
         k=k,
         offset=offset or None,
         filter=filter,
@@ -195,7 +195,7 @@ def search(
         with_metadata=None if with_metadata else False,
         with_vector=with_vector or None,
     )
-    chosen = _given(image=image, vector=vector, text=text, item_id=item_id, queries=queries)
+    chosen = given(image=image, vector=vector, text=text, item_id=item_id, queries=queries)
     if len(chosen) != 1:
         raise ValueError("search by one of image, vector, text, item_id and queries")
     if image is not None:
@@ -216,14 +216,14 @@ def search(
     if queries is not None:
         target: dict[str, Any] = {"queries": [_query(query) for query in queries]}
     else:
-        target = {**_part(None, vector), **_given(text=text, item_id=item_id)}
-    return _json_call("POST", path, {**target, **options}, _read_search)
+        target = {**_part(None, vector), **given(text=text, item_id=item_id)}
+    return json_call("POST", path, {**target, **options}, _read_search)
 
 
 def embeddings(images: Sequence[Image], *, model: str | None) -> Call[Embeddings]:
     contents = [read_image(image) for image in images]
-    uris = [f"data:{media_type(content)};base64,{_base64(content)}" for content in contents]
-    body = {**_given(model=model), "input": uris, "encoding_format": "base64"}
+    uris = [f"data:{media_type(content)};base64,{base64_of(content)}" for content in contents]
+    body = {**given(model=model), "input": uris, "encoding_format": "base64"}
 
     def read(response: httpx.Response) -> Embeddings:
         answer = response.json()
@@ -233,7 +233,7 @@ def embeddings(images: Sequence[Image], *, model: str | None) -> Call[Embeddings
         vectors = [np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in rows]
         return Embeddings(model=answer["model"], vectors=np.stack(vectors).astype(np.float32))
 
-    return _json_call("POST", "/v1/embeddings", body, read)
+    return json_call("POST", "/v1/embeddings", body, read)
 
 
 def health() -> Call[None]:
@@ -270,11 +270,11 @@ def numbers(vector: Vector) -> list[float]:
     return values
 
 
-def _given(**values: object) -> dict[str, Any]:
+def given(**values: object) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _json_call(
+def json_call(
     method: str, path: str, body: Mapping[str, Any], read: Callable[[httpx.Response], T]
 ) -> Call[T]:
     content = json.dumps(body, allow_nan=False).encode()
@@ -282,34 +282,34 @@ def _json_call(
     return Call(method=method, path=path, read=read, headers=headers, content=content)
 
 
-def _collection(name: str) -> str:
-    return f"/v1/collections/{_segment('collection', name)}"
+def collection_path(name: str) -> str:
+    return f"/v1/collections/{segment('collection', name)}"
 
 
 def _item(collection: str, item_id: str) -> str:
-    return f"{_collection(collection)}/items/{_segment('id', item_id)}"
+    return f"{collection_path(collection)}/items/{segment('id', item_id)}"
 
 
-def _segment(field_name: str, value: str) -> str:
+def segment(field_name: str, value: str) -> str:
     # URLs resolve dot segments: DELETE …/items/.. would reach the collection
     if value in ("", ".", ".."):
         raise ValueError(f"{field_name}: {value!r} cannot be part of a URL")
     return quote(value, safe="")
 
 
-def _base64(data: bytes) -> str:
+def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
 def _part(image: Image | None, vector: Vector | None) -> dict[str, Any]:
-    return _given(
-        image=None if image is None else _base64(read_image(image)),
+    return given(
+        image=None if image is None else base64_of(read_image(image)),
         vector=None if vector is None else numbers(vector),
     )
 
 
 def _query(query: Query) -> dict[str, Any]:
-    other = _given(text=query.text, item_id=query.item_id)
+    other = given(text=query.text, item_id=query.item_id)
     part = {**_part(query.image, query.vector), **other}
     return {**part, "weight": query.weight}
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vitrine_client import protocol
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+# between two lines of an answer that comes bit by bit a server may work for minutes
+UNHURRIED = {"connect": 5.0, "read": 600.0, "write": 30.0, "pool": 5.0}
 
 
 class HttpOptions(TypedDict):

@@ -21,6 +21,7 @@ from vitrine_server.bodies import Budget
 from vitrine_server.cache import EmbeddingCache, RemoteCache
 from vitrine_server.catalogue import Catalogue
 from vitrine_server.compare import Comparer
+from vitrine_server.desk import Desk
 from vitrine_server.door import Door
 from vitrine_server.encoder import Encoder, TritonEncoder
 from vitrine_server.errors import BadRequest, VitrineError
@@ -88,6 +89,7 @@ def create_app(
         comparer = Comparer(
             settings=settings, catalogue=catalogue, encoder=served, admission=admission
         )
+        desk = Desk(settings=settings, catalogue=catalogue, pipeline=pipeline)
         metrics.watch(
             cache_bytes=lambda: cache.bytes,
             images_in_flight=lambda: admission.inside,
@@ -104,10 +106,12 @@ def create_app(
             metrics,
             budget,
             drain or Drain(),
+            desk,
         )
         try:
             yield
         finally:
+            await desk.close()
             comparer.close()
             pipeline.close()
             catalogue.close()

@@ -10,7 +10,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -94,6 +94,17 @@ class Settings(BaseSettings):
         (), description="web origins whose pages may call the API, as a JSON list"
     )
     log_requests: bool = Field(False, description="a log line for each request")
+
+    webhook_networks: tuple[str, ...] = Field(
+        (), description="networks that alerts may be posted to, as a JSON list of CIDR; none: off"
+    )
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network)
+        return networks
 
     @property
     def encoder_folder(self) -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from vitrine_server import deadlines, images
+from vitrine_server import deadlines, hashes, images
 from vitrine_server.batching import Batcher
 from vitrine_server.errors import (
     EncoderMismatch,
@@ -173,6 +173,14 @@ class Pipeline:
         if not existed:
             raise ItemNotFound(item_id, name)
 
+    async def vector(
+        self, name: str, parts: Sequence[Part], times: StageTimes
+    ) -> NDArray[np.float32]:
+        """The vector (D,) float32 that a search with these parts compares with."""
+        collection = self._catalogue.get(name)
+        with self._admission.queries.admit(len(parts)):
+            return await self._query_vector(collection, parts, times, self._deadline())
+
     async def embed(self, parts: Sequence[Part], times: StageTimes) -> list[NDArray[np.float32]]:
         """Embeddings (D,) float32 of images and texts, in order; the first failure is raised."""
         deadline = self._deadline()
@@ -242,26 +250,28 @@ class Pipeline:
             return NewItem(id=draft.id, vector=vector, metadata=draft.metadata)
         self._check_space(collection)
         data = draft.image
-        picture, digest = await self._decode(
-            lambda: (
-                images.decode_with_thumbnail(
-                    data, self._encoder.info.preprocessing, limits=self._limits
-                ),
-                hashlib.sha256(data),
-            ),
-            times,
-        )
+        picture, perceptual_hash, digest = await self._decode(lambda: self._picture(data), times)
 
         async def encode() -> NDArray[np.float32]:
             return _timed(await self._encoder.encode(picture.pixels, deadline=deadline), times)
 
+        if self._settings.keep_originals:
+            await self.run(lambda: collection.keep_original(data))
         return NewItem(
             id=draft.id,
             vector=await self._cache.get("image", digest.digest(), encode, deadline=deadline),
             metadata=draft.metadata,
             thumbnail=picture.thumbnail,
             image_sha256=digest.hexdigest(),
+            hashes=(perceptual_hash,),
         )
+
+    def _picture(self, data: bytes) -> tuple[images.Picture, int, hashlib._Hash]:
+        """Pixels and thumbnail, the thumbnail's perceptual hash, the SHA-256 of the bytes."""
+        picture = images.decode_with_thumbnail(
+            data, self._encoder.info.preprocessing, limits=self._limits
+        )
+        return picture, hashes.of_thumbnail(picture.thumbnail), hashlib.sha256(data)
 
     async def _embed(self, part: Part, times: StageTimes, deadline: float) -> NDArray[np.float32]:
         if part.image is None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vitrine_server.catalogue import Catalogue
     from vitrine_server.compare import Comparer
     from vitrine_server.config import Settings
+    from vitrine_server.desk import Desk
     from vitrine_server.encoder import Encoder
     from vitrine_server.http_server import Drain
     from vitrine_server.metrics import Metrics
@@ -32,6 +33,7 @@ class Services:
     metrics: Metrics
     budget: Budget
     drain: Drain
+    desk: Desk
 
     @property
     def max_body_bytes(self) -> int:

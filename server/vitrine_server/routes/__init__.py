@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from vitrine_server.routes import collections, compare, embeddings, items, search, system, web
+from vitrine_server.routes import (
+    collections,
+    compare,
+    copies,
+    embeddings,
+    feedback,
+    items,
+    search,
+    system,
+    watches,
+    web,
+)
 
 ROUTERS = (
     collections.router,
@@ -10,6 +21,9 @@ ROUTERS = (
     search.router,
     embeddings.router,
     compare.router,
+    copies.router,
+    watches.router,
+    feedback.router,
     system.router,
     web.router,
 )

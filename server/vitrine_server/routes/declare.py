@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
-from vitrine_server import api_keys, bodies, schemas
+from vitrine_server import api_keys, bodies, desk_schemas, schemas
 from vitrine_server.records import CollectionSettings
 from vitrine_server.rendering import PROBLEM
 
@@ -45,6 +45,7 @@ _BODY_MODELS = (
     schemas.ItemBody,
     schemas.SearchBody,
     schemas.EmbeddingsBody,
+    *desk_schemas.BODIES,
 )
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
