@@ -126,6 +126,12 @@ format: $(DEV)/.installed ## Format the code and apply the linter's safe fixes
 	@$(DEV)/bin/ruff check --fix-only --quiet .
 	@$(DEV)/bin/ruff format .
 
+.PHONY: proto
+proto: $(DEV)/.installed ## Write the gRPC messages of server and client from proto/
+	@for package in server/vitrine_server client/vitrine_client; do \
+	    $(DEV)/bin/python -m grpc_tools.protoc -I proto --python_out=$$package \
+	        --pyi_out=$$package vitrine_search.proto; done
+
 .PHONY: lock
 lock: .venv/lock/.installed ## Pin what the pyproject files ask for (UPGRADE=--upgrade: the newest)
 	@cd model_repository && ../$(LOCK) --generate-hashes pyproject.toml -o requirements.txt

@@ -14,6 +14,7 @@ sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
 print(*(each.getsockname()[1] for each in sockets))')
 export VITRINE_DATA=$folder/data VITRINE_HTTP_PORT=$http VITRINE_TRITON_HTTP_PORT=$triton_http
 export VITRINE_TRITON_GRPC_PORT=$triton_grpc VITRINE_TRITON_METRICS_PORT=$triton_metrics
+export VITRINE_GRPC_PORT=0
 export VITRINE_URL=http://127.0.0.1:$http
 
 show() {

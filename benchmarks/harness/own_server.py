@@ -34,10 +34,11 @@ def own_server(**settings: str) -> Iterator[Addresses]:
 
     Raises SystemExit with what it printed when it does not become ready.
     """
-    http_port, triton_http, triton_grpc, triton_metrics = free_ports(4)
+    http_port, grpc_port, triton_http, triton_grpc, triton_metrics = free_ports(5)
     with tempfile.TemporaryDirectory(prefix="vitrine-bench-") as folder:
         chosen = {
             "http_port": str(http_port),
+            "grpc_port": str(grpc_port),
             "triton_http_port": str(triton_http),
             "triton_grpc_port": str(triton_grpc),
             "triton_metrics_port": str(triton_metrics),

@@ -25,6 +25,7 @@ from vitrine_server.desk import Desk
 from vitrine_server.door import Door
 from vitrine_server.encoder import Encoder, TritonEncoder
 from vitrine_server.errors import BadRequest, VitrineError
+from vitrine_server.grpc_api import GrpcServer
 from vitrine_server.http_server import Drain
 from vitrine_server.metrics import Metrics
 from vitrine_server.observe import REQUEST_ID, Observe
@@ -44,11 +45,16 @@ _log = structlog.get_logger(__name__)
 
 
 def create_app(
-    settings: Settings, *, encoder: Encoder | None = None, drain: Drain | None = None
+    settings: Settings,
+    *,
+    encoder: Encoder | None = None,
+    drain: Drain | None = None,
+    with_grpc: bool = False,
 ) -> FastAPI:
     """The sidecar as an ASGI application; its parts live as long as its lifespan.
 
-    encoder: instead of the published one behind Triton. drain: of the server that runs it. Raises
+    encoder: instead of the published one behind Triton. drain: of the server that runs it.
+    with_grpc: listen for gRPC as well. Raises
     ManifestError when no engine can be served, KeysUnusable.
     """
     metrics = Metrics()
@@ -108,9 +114,14 @@ def create_app(
             drain or Drain(),
             desk,
         )
+        grpc_server = GrpcServer(app.state.services, keys=keys) if with_grpc else None
+        if grpc_server is not None:
+            await grpc_server.start()
         try:
             yield
         finally:
+            if grpc_server is not None:
+                await grpc_server.stop()
             await desk.close()
             comparer.close()
             pipeline.close()

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
     http_port: Port = Field(8080, description="port of the HTTP API")
+    grpc_port: int = Field(8081, ge=0, le=65535, description="port of the gRPC API; 0: none")
     triton_host: str = Field("127.0.0.1", description="where Triton answers")
     triton_http_port: Port = Field(8000, description="Triton's HTTP port")
     triton_grpc_port: Port = Field(8001, description="Triton's gRPC port")

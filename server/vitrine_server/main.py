@@ -16,7 +16,9 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C; accepted requests are finished first."""
     logs.configure(log_format=settings.log_format)
     drain = Drain()
-    make_server(create_app(settings, drain=drain), settings, drain=drain).run()
+    make_server(
+        create_app(settings, drain=drain, with_grpc=settings.grpc_port > 0), settings, drain=drain
+    ).run()
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from vitrine_server.manifest import Manifest
     from vitrine_server.triton_process import TritonInstallation
 
-_PORTS = ("http_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
+_OWN_PORTS = ("http_port", "grpc_port")
+_PORTS = (*_OWN_PORTS, "triton_http_port", "triton_grpc_port", "triton_metrics_port")
 _PORT_GRACE_S = 1.0
 _TRITON_STOP_S = 12.0
 
@@ -115,8 +116,10 @@ def _check_addresses(settings: Settings) -> None:
     """Raise CannotServe when an address cannot be listened on."""
     addresses: dict[tuple[str, int], str] = {}
     for setting in _PORTS:
-        name = "host" if setting == "http_port" else "triton_host"
+        name = "host" if setting in _OWN_PORTS else "triton_host"
         host, port = getattr(settings, name), getattr(settings, setting)
+        if port == 0:
+            continue
         variable = f"VITRINE_{setting.upper()}"
         if (other := addresses.setdefault((host, port), variable)) != variable:
             raise CannotServe(f"{other} and {variable} are both {port}: give each its own port.")
@@ -199,10 +202,14 @@ def _print_addresses(settings: Settings, manifest: Manifest, seconds: float) -> 
     encoder = manifest.encoder
     trained = "" if encoder.trained else ", untrained"
     api = f"http://{_reachable(settings.host)}:{settings.http_port}"
+    grpc = f"  gRPC      {_reachable(settings.host)}:{settings.grpc_port}\n"
+    if settings.grpc_port == 0:
+        grpc = ""
     triton = f"{settings.triton_host}:{settings.triton_grpc_port}"
     print(
         f"Vitrine is ready after {seconds:.1f} s; Ctrl-C stops it.\n"
         f"  API       {api}/v1   pages {api}/docs   metrics {api}/metrics\n"
+        f"{grpc}"
         f"  Triton    {triton} (gRPC), metrics on port {settings.triton_metrics_port}\n"
         f"  Encoder   {encoder.name}, {manifest.precision}, {encoder.dimension}-d{trained}\n"
         f"  Data      {settings.data.absolute()}",

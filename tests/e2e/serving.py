@@ -25,7 +25,7 @@ SHARED_MEMORY = Path("/dev/shm")
 START_LIMIT_S = 180.0
 STOP_LIMIT_S = 60.0
 
-_PORTS = ("http_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
+_PORTS = ("http_port", "grpc_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
 
 
 def free_ports(count: int) -> list[int]:

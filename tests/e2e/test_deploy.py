@@ -123,6 +123,7 @@ def test_the_containers_processes(published: Path, tmp_path: Path) -> None:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("VITRINE_")}
     common = inherited | {
         "VITRINE_HTTP_PORT": str(http),
+        "VITRINE_GRPC_PORT": "0",
         "VITRINE_TRITON_HTTP_PORT": str(triton_http),
         "VITRINE_TRITON_GRPC_PORT": str(triton_grpc),
         "VITRINE_TRITON_METRICS_PORT": str(triton_metrics),

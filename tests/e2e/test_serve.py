@@ -165,7 +165,8 @@ def ldd(path: Path) -> str:
 
 @needs_triton
 @pytest.mark.parametrize(
-    "setting", ["http_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port"]
+    "setting",
+    ["http_port", "grpc_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port"],
 )
 def test_a_port_in_use(setting: str, engine: Path, new_server: NewServer) -> None:
     server = new_server(engine)
@@ -212,7 +213,7 @@ def test_an_engine_that_triton_cannot_load(
 def test_ready_means_that_all_answer(server: Server) -> None:
     assert httpx.get(f"{server.base_url}/healthz").status_code == 200
     assert httpx.get(f"{server.triton_url}/v2/models/image_encoder/ready").status_code == 200
-    for port in ("http_port", "triton_grpc_port", "triton_metrics_port"):
+    for port in ("http_port", "grpc_port", "triton_grpc_port", "triton_metrics_port"):
         assert str(server.ports[port]) in server.output
     assert "Vitrine is ready after" in server.output
 
