@@ -1,4 +1,4 @@
-"""The real application in process, with an encoder that needs no Triton: 8×8 colour averages."""
+"""The real application in process, with an encoder that needs no Triton."""
 
 from __future__ import annotations
 
@@ -9,57 +9,16 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from standins import AverageEncoder
 
-from vitrine_server import manifest
 from vitrine_server.app import create_app
 from vitrine_server.config import Settings
-from vitrine_server.tower import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from fastapi import FastAPI
-    from numpy.typing import NDArray
-
-DIMENSION = 8 * 8 * 3
-
-
-class AverageEncoder:
-    """The Encoder protocol on plain numpy: close pictures have close vectors."""
-
-    ready = True
-    has_text = False
-
-    def __init__(self) -> None:
-        preprocessing = manifest.Preprocessing(
-            size=224, resize="letterbox", mean=(0, 0, 0), std=(1, 1, 1)
-        )
-        space = {"weights_sha256": "0" * 64, "pooling": "mean", "normalisation": "l2"}
-        self.info = manifest.EncoderInfo(
-            name="averages",
-            family="test",
-            source="tests",
-            licence="Apache-2.0",
-            trained=True,
-            dimension=DIMENSION,
-            preprocessing=preprocessing,
-            fingerprint=manifest.fingerprint(preprocessing=preprocessing, **space),
-            **space,
-        )
-
-    async def encode(self, pixels: NDArray[np.uint8], *, deadline: float) -> Encoded:
-        cells = pixels.reshape(8, 28, 8, 28, 3).mean((1, 3)).reshape(-1) - 127.3
-        return Encoded((cells / np.linalg.norm(cells)).astype(np.float32), 0.0, 0.0)
-
-    async def encode_text(self, text: str, *, field: str, deadline: float) -> Encoded:
-        raise AssertionError("this encoder has no text tower")
-
-    async def check(self) -> None:
-        return
-
-    async def close(self) -> None:
-        return
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from conftest import AverageEncoder
 from PIL import Image, ImageDraw
+from standins import AverageEncoder
 
 from vitrine_server import compare, explain, overlay
 from vitrine_server.app import create_app

@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from serving import REPOSITORY, TRITON_ENV, Server
+from serving import REPOSITORY, TRITON_ENV, Server, copy_model_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,14 +61,6 @@ def published(real_images: Path | None) -> Path:
         if not (repository / "image_encoder" / "1" / "manifest.json").is_file():
             export(repository, real_images)
     return repository
-
-
-def copy_model_files(target: Path) -> None:
-    """Triton's CPU models without an engine."""
-    source = REPOSITORY / "model_repository" / "cpu"
-    for name in ("image_encoder/config.pbtxt", "image_encoder/1/model.py"):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / name, target / name)
 
 
 def export(target: Path, images: Path | None) -> None:

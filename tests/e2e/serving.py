@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,14 @@ START_LIMIT_S = 180.0
 STOP_LIMIT_S = 60.0
 
 _PORTS = ("http_port", "grpc_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
+
+
+def copy_model_files(target: Path) -> None:
+    """Triton's CPU models without an engine."""
+    source = REPOSITORY / "model_repository" / "cpu"
+    for name in ("image_encoder/config.pbtxt", "image_encoder/1/model.py"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, target / name)
 
 
 def free_ports(count: int) -> list[int]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import copy_model_files
 from PIL import Image
+from serving import copy_model_files
 
 from vitrine_export import engines, onnx_graph
 from vitrine_server import manifest as manifests
@@ -79,11 +79,15 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def export(encoder: Path, pictures: Path, repository: Path, *options: str) -> subprocess.Popen[str]:
+def export(
+    encoder: Path, pictures: Path, repository: Path, *options: str, file_limit: int | None = None
+) -> subprocess.Popen[str]:
+    """file_limit: bytes that the process may write into one file; then its disk is full."""
     options = ("--target", "cpu", *options)
     command = [EXPORT, "--encoder", encoder, "--images", pictures, "--output", repository, *options]
+    limit = [] if file_limit is None else ["prlimit", f"--fsize={file_limit}"]
     return subprocess.Popen(
-        command,
+        [*limit, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -154,12 +158,30 @@ def test_a_killed_or_failed_export_leaves_the_engine_that_was_there(
     assert len(errors.splitlines()) == 1
     assert "1 different usable images" in errors
 
+    process = export(encoder, pictures, repository, "--precision", "int8", file_limit=100_000)
+    _, errors = finished(process)
+    assert process.returncode == 1
+    assert len(errors.splitlines()) == 1
+    assert "cannot be written (File too large)" in errors
+    assert manifests.load(folder) == before
+
     for delay in (1.0, 6.0):
         process = export(encoder, pictures, repository, "--precision", "int8")
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         finished(process)
         assert manifests.load(folder) == before
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    encoder: Path, pictures: Path, repository: Path
+) -> None:
+    shutil.rmtree(repository / "image_encoder" / "1")
+    process = export(encoder, pictures, repository)
+    _, errors = finished(process)
+    assert process.returncode == 1
+    assert len(errors.splitlines()) == 1
+    assert "cannot be used (No such file or directory): what was published before" in errors
 
 
 def test_ctrl_c_ends_with_a_sentence(encoder: Path, pictures: Path, repository: Path) -> None:
