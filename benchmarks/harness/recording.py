@@ -61,21 +61,21 @@ class Recording:
         return np.asarray(self.counted & (self.status == 200) & ~self.wrong)
 
     @property
-    def seconds(self) -> float:
-        """Length of the counted window."""
-        return float(self.intended[-1] - self.warmup_s) if len(self.intended) else 0.0
-
-    @property
     def offered_per_s(self) -> float:
-        return float(self.counted.sum() / self.seconds) if self.seconds > 0 else 0.0
+        """Requests a second between the first and the last."""
+        intended = self.intended[self.counted]
+        return float((len(intended) - 1) / np.ptp(intended)) if len(intended) > 1 else 0.0
 
     @property
     def achieved_per_s(self) -> float:
-        """Good answers a second, until the last of them came."""
-        if not self.good.any():
+        """Good answers a second, in the same window; it is longer when answers fall behind."""
+        if not self.good.any() or not self.offered_per_s:
             return 0.0
-        last = max(float(np.nanmax(self.done[self.good])), float(self.intended[-1]))
-        return float(self.good.sum() / (last - self.warmup_s))
+        intended = self.intended[self.counted]
+        behind_s = float((self.done[self.good] - self.latencies_s.min()).max()) - intended[-1]
+        share = self.good.sum() / len(intended)
+        window_s = np.ptp(intended)
+        return float(self.offered_per_s * share * window_s / (window_s + max(0.0, behind_s)))
 
     @property
     def latencies_s(self) -> NDArray[np.float64]:

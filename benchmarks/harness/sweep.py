@@ -75,7 +75,7 @@ class Step:
         return (
             self.slo_ms < slo.limit_ms
             and self.error_share < 0.001
-            and self.achieved_per_s > 0.98 * self.offered_per_s
+            and self.achieved_per_s > 0.97 * self.offered_per_s
         )
 
 

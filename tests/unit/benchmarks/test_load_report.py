@@ -81,7 +81,14 @@ def test_warm_up_is_not_counted() -> None:
     latencies = [5.0] * 50 + [0.01] * 50
     figures = recording(latencies, warmup_s=0.5)
     assert figures.percentile_ms(99) == pytest.approx(10)
-    assert figures.offered_per_s == pytest.approx(50 / 0.49)
+    assert figures.offered_per_s == pytest.approx(100)
+
+
+def test_a_server_that_keeps_up_is_seen_to_whatever_its_latency() -> None:
+    steady = recording([0.3] * 10)
+    assert steady.achieved_per_s == pytest.approx(steady.offered_per_s)
+    falling_behind = recording([0.3 + 0.01 * at for at in range(10)])
+    assert falling_behind.achieved_per_s == pytest.approx(steady.offered_per_s / 2)
 
 
 @pytest.mark.parametrize(
