@@ -112,9 +112,11 @@ def main() -> None:
         f"By the clock at {rate:.0f} a second, p{slo.percentile:g}: recommended "
         f"{proof['recommended']:.1f} ms, present {proof['present']:.1f} ms."
     )
-    screen.print(
-        f"To adopt it: cp {options.output / 'config.pbtxt'} {repository / 'image_encoder'}"
-    )
+    if proof["recommended"] < proof["present"]:
+        adopt = f"cp {options.output / 'config.pbtxt'} {repository / 'image_encoder'}"
+        screen.print(f"To adopt it: {adopt}")
+    else:
+        screen.print("The present setting does no worse: there is nothing to adopt.")
 
 
 def recommend(samples: Sequence[Sample], slo: Slo) -> tuple[Setting, int]:
