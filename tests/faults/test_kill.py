@@ -19,7 +19,7 @@ CHILD = Path(__file__).with_name("churning_process.py")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 10 * ROUNDS)
+@pytest.mark.timeout(120 + 30 * ROUNDS)
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     chance = random.Random(1)
     # outside the killed process: for each id, the versions that may be found after a restart

@@ -18,7 +18,7 @@ CHILD = Path(__file__).with_name("restoring_process.py")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120 + 20 * ROUNDS)
+@pytest.mark.timeout(120 + 60 * ROUNDS)
 def test_killed_while_restoring(tmp_path: Path) -> None:
     chance = random.Random(3)
     possible: set[int | None] = {None}
