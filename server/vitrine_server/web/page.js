@@ -76,9 +76,9 @@ async function nextPage() {
     if (first) results.clear();
     state.hits.push(...answer.hits);
     state.done = answer.hits.length < asked.k;
-    facets.learn(answer.hits, first);
-    results.append(answer.hits);
     summarise(elapsed);
+    await results.append(answer.hits);
+    if (state.searching === running) facets.learn(answer.hits, first);
   } catch (error) {
     if (state.searching !== running || error.name === "AbortError") return;
     // "k": the end of what this server gives for one query
@@ -132,7 +132,6 @@ function judge(id, kind) {
 function addImages(files) {
   const images = [...files].filter((file) => file.type.startsWith("image/"));
   if (!images.length) return;
-  performance.mark("vitrine:asked");
   const before = state.query.images;
   state.query = { ...emptyQuery(), images: [...before, ...images] };
   byId("text").value = "";
