@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HANDFUL = 4  # images that go to the encoder together
+HANDFUL = 2  # images that go to the encoder together
 MAX_WAITING = 4
 _CALM_WAIT_S = 0.5
 _CALM_POLL_S = 0.005

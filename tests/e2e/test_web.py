@@ -126,7 +126,7 @@ def open_page(browser: Browser, designs: Server) -> Iterator[OpenPage]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(designs.base_url)
         page.wait_for_selector("#collection option", state="attached")
