@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 import pytest
-from conftest import DIMENSION, AverageEncoder
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from standins import DIMENSION, AverageEncoder
 
 from vitrine_client import Item, Query, errors
 from vitrine_client.grpc_client import GrpcClient
