@@ -113,8 +113,8 @@ class Recording:
         every limit.
         """
         latencies = np.sort(self.latencies_s) * 1e3
-        at = int(np.ceil(percentile / 100 * self.counted.sum())) - 1
-        return float(latencies[max(at, 0)]) if at < len(latencies) else float("inf")
+        at = max(0, int(np.ceil(percentile / 100 * self.counted.sum())) - 1)
+        return float(latencies[at]) if at < len(latencies) else float("inf")
 
     def percentiles_ms(self) -> dict[str, float]:
         """Latency by percentile, and the maximum; NaN when there was no good answer."""

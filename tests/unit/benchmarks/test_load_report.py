@@ -84,6 +84,12 @@ def test_warm_up_is_not_counted() -> None:
     assert figures.offered_per_s == pytest.approx(100)
 
 
+def test_a_run_without_a_request_has_no_figures() -> None:
+    nothing = recording([])
+    assert nothing.percentile_ms(99) == float("inf")
+    assert nothing.offered_per_s == nothing.achieved_per_s == nothing.error_share == 0
+
+
 def test_a_server_that_keeps_up_is_seen_to_whatever_its_latency() -> None:
     steady = recording([0.3] * 10)
     assert steady.achieved_per_s == pytest.approx(steady.offered_per_s)
