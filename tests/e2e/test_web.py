@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import io
 import json
 import os
@@ -287,6 +288,34 @@ def test_comparison_by_keyboard(open_page: OpenPage, sheets: dict[str, bytes]) -
     )
     page.keyboard.press("Escape")
     page.wait_for_selector("#viewer", state="hidden")
+
+
+def test_a_search_is_watched_and_a_hit_is_judged(
+    open_page: OpenPage, sheets: dict[str, bytes]
+) -> None:
+    page = open_page()
+    origin = page.url.partition("#")[0]
+    path = f"{origin}v1/collections/{COLLECTION}"
+    item_id, image = next(iter(sheets.items()))
+    _search(page, image)
+    page.click(".card .picture")
+    page.click(".judge button >> nth=0")
+    page.wait_for_function("() => document.querySelector('.judge span').innerText === 'Stored.'")
+    (judged,) = httpx.get(f"{path}/feedback").json()["feedback"]
+    digest = hashlib.sha256(image).hexdigest()
+    assert (judged["query"], judged["verdict"]) == (f"sha256:{digest}", "right")
+    assert (judged["item"], judged["rank"]) == (item_id, 1)
+    page.keyboard.press("Escape")
+    page.fill("#watch-score", "0.99")
+    page.click("#watch button")
+    page.wait_for_function("() => document.querySelector('#summary').innerText.startsWith('Watch')")
+    httpx.put(f"{path}/items/arrived", content=image).raise_for_status()
+    page.click("#to-status")
+    page.wait_for_selector("#watches >> text=arrived")
+    page.click("#watches button")
+    page.wait_for_selector("#watches >> text=None")
+    assert httpx.get(f"{path}/watches").json() == {"watches": []}
+    httpx.delete(f"{path}/items/arrived").raise_for_status()
 
 
 def test_a_key_goes_with_every_call(open_page: OpenPage, sheets: dict[str, bytes]) -> None:

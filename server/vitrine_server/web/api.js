@@ -72,6 +72,17 @@ export function base64(file) {
 const LIKED = 1;
 const DISLIKED = -0.3;
 
+// The parts of a query, as `queries` takes them.
+async function parts(query) {
+  const queries = [];
+  for (const image of query.images) queries.push({ image: await base64(image) });
+  if (query.text) queries.push({ text: query.text });
+  if (query.item) queries.push({ item_id: query.item });
+  for (const id of query.likes) queries.push({ item_id: id, weight: LIKED });
+  for (const id of query.dislikes) queries.push({ item_id: id, weight: DISLIKED });
+  return queries;
+}
+
 // query: { images: [File], text, item, likes: Set, dislikes: Set }
 export async function search(collection, query, options, signal) {
   const path = `${collectionPath(collection)}/search`;
@@ -83,11 +94,26 @@ export async function search(collection, query, options, signal) {
     }
     return json(`${path}?${asked}`, { method: "POST", body: query.images[0], signal });
   }
-  const queries = [];
-  for (const image of query.images) queries.push({ image: await base64(image) });
-  if (query.text) queries.push({ text: query.text });
-  if (query.item) queries.push({ item_id: query.item });
-  for (const id of query.likes) queries.push({ item_id: id, weight: LIKED });
-  for (const id of query.dislikes) queries.push({ item_id: id, weight: DISLIKED });
-  return json(path, { method: "POST", body: { queries, ...options }, signal });
+  return json(path, { method: "POST", body: { queries: await parts(query), ...options }, signal });
 }
+
+export const watches = async (collection) => (await json(`${collectionPath(collection)}/watches`)).watches;
+export const alerts = async (collection) => (await json(`${collectionPath(collection)}/alerts?limit=1000`)).alerts;
+
+export async function watch(collection, query, { filter, min_score }) {
+  const body = { queries: await parts(query), filter, min_score };
+  return json(`${collectionPath(collection)}/watches`, { method: "POST", body });
+}
+
+export const unwatch = (collection, id) =>
+  call(`${collectionPath(collection)}/watches/${encodeURIComponent(id)}`, { method: "DELETE" });
+
+// Feedback names an image by its hash; browsers offer hashing to pages of localhost and https alone.
+export const canJudge = (source) => Boolean(source && (source.id || globalThis.crypto?.subtle));
+
+export async function judge(collection, { file, id }, hit) {
+  const query = id ?? `sha256:${hex(await crypto.subtle.digest("SHA-256", await file.arrayBuffer()))}`;
+  return json(`${collectionPath(collection)}/feedback`, { method: "POST", body: { query, ...hit } });
+}
+
+const hex = (bytes) => [...new Uint8Array(bytes)].map((one) => one.toString(16).padStart(2, "0")).join("");

@@ -33,7 +33,10 @@ const EN = {
   stages: "Stage latency, last minute", collections: "Collections", stage: "Stage", rate: "per second", noTraffic: "No traffic yet.",
   decode: "decode", queue: "queue", encode: "encode", hydrate: "read records", store: "store", search_stage: "search",
   name: "Name", items: "Items", index: "Index", snapshot: "Snapshot", writable: "Writes", readOnly: "read only", open_: "open",
-  dismiss: "Dismiss", retry: "Try again",
+  retry: "Try again", watch: "Watch", watchFrom: "Watch for new items from score",
+  watching: "Watching as {id}.", watches: "Watches", noWatches: "None. A search can be watched from its query.",
+  alerts: "Alerts", created: "Created", unwatch: "Stop watching {id}", judge: "Is this hit right?", right: "Right", wrong: "Wrong",
+  judged_: "Stored.",
 };
 
 const ZH = {
@@ -69,7 +72,10 @@ const ZH = {
   stages: "各阶段延迟（最近一分钟）", collections: "图库", stage: "阶段", rate: "每秒", noTraffic: "暂无流量。",
   decode: "解码", queue: "排队", encode: "编码", hydrate: "读取记录", store: "存储", search_stage: "检索",
   name: "名称", items: "条目", index: "索引", snapshot: "快照", writable: "写入", readOnly: "只读", open_: "可写",
-  dismiss: "关闭提示", retry: "重试",
+  retry: "重试", watch: "监视", watchFrom: "监视得分不低于此值的新条目",
+  watching: "已监视，编号 {id}。", watches: "监视", noWatches: "暂无。可在查询处监视一次搜索。",
+  alerts: "提醒", created: "创建时间", unwatch: "停止监视 {id}", judge: "这条结果正确吗？", right: "正确", wrong: "错误",
+  judged_: "已保存。",
 };
 
 const LANGUAGES = { en: EN, zh: ZH };

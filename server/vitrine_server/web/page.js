@@ -26,7 +26,7 @@ const results = new Results(byId("grid"), {
   more: (id) => go(id),
   judge: (id, kind) => judge(id, kind),
 });
-const status = new StatusPage();
+const status = new StatusPage(() => state.collection);
 
 // What the query is, for a comparison: null for a text.
 function source() {
@@ -77,6 +77,7 @@ async function nextPage() {
     state.hits.push(...answer.hits);
     state.done = answer.hits.length < asked.k;
     summarise(elapsed);
+    if (first && answer.hits.length) byId("watch-score").value = Math.max(0, answer.hits[0].score - 0.1).toFixed(2);
     await results.append(answer.hits);
     if (state.searching === running) facets.learn(answer.hits, first);
   } catch (error) {
@@ -96,6 +97,17 @@ function summarise(elapsed) {
   const count = state.hits.length;
   const found = count ? t(state.done ? "found" : "foundMore", { n: number(count) }) : t("nothing");
   byId("summary").replaceChildren(found, element("span", {}, ` · ${t("took", { ms: Math.round(elapsed) })}`));
+}
+
+async function watch(event) {
+  event.preventDefault();
+  const min_score = Number(byId("watch-score").value);
+  try {
+    const made = await api.watch(state.collection, state.query, { filter: facets.filter(), min_score });
+    byId("summary").textContent = t("watching", { id: made.id });
+  } catch (problem) {
+    report(problem);
+  }
 }
 
 function report(problem) {
@@ -160,6 +172,7 @@ function showQuery() {
   byId("views").replaceChildren(...shown);
   byId("drop").classList.toggle("filled", shown.length > 0);
   byId("pick").querySelector("span").textContent = t(images.length ? "dropMore" : "drop");
+  byId("watch").hidden = isEmpty(state.query);
   byId("judged").hidden = !likes.size && !dislikes.size;
   byId("judged-count").textContent = t("judged", { likes: likes.size, dislikes: dislikes.size });
 }
@@ -236,6 +249,7 @@ byId("text-form").addEventListener("submit", (event) => {
   state.query = { ...emptyQuery(), text: byId("text").value.trim() };
   restart();
 });
+byId("watch").addEventListener("submit", watch);
 byId("one-per-group").addEventListener("change", restart);
 byId("filters-clear").addEventListener("click", () => facets.clear());
 byId("judged-clear").addEventListener("click", () => {

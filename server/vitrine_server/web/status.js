@@ -1,7 +1,7 @@
 // The status page: what /metrics, /readyz and /v1/collections say, every two seconds.
 
 import * as api from "./api.js";
-import { byId, element, svg } from "./dom.js";
+import { byId, element, icon, svg } from "./dom.js";
 import { number, t } from "./i18n.js";
 
 const EVERY_MS = 2000;
@@ -9,7 +9,11 @@ const WINDOW = 30; // samples: the last minute
 const STAGES = ["decode", "queue", "encode", "search", "hydrate", "store"];
 
 export class StatusPage {
-  constructor() {
+  // collection: () => the name of the one that is chosen
+  constructor(collection) {
+    this.collection = collection;
+    this.watches = [];
+    this.alerts = [];
     this.samples = [];
     this.timer = null;
     this.ready = null;
@@ -26,14 +30,16 @@ export class StatusPage {
 
   async read() {
     try {
-      const [metrics, { collections }, ready] = await Promise.all([
+      const [metrics, { collections }, ready, watches, alerts] = await Promise.all([
         api.call("/metrics").then((answer) => answer.text()),
         api.catalogue(),
         fetch("/readyz").then((answer) => answer.json()),
+        api.watches(this.collection()),
+        api.alerts(this.collection()),
       ]);
       this.samples.push({ at: performance.now(), ...parse(metrics) });
       this.samples.splice(0, this.samples.length - WINDOW);
-      Object.assign(this, { ready, collections, problem: null });
+      Object.assign(this, { ready, collections, watches, alerts, problem: null });
     } catch (problem) {
       this.problem = problem;
     }
@@ -50,6 +56,8 @@ export class StatusPage {
     byId("tiles").replaceChildren(...this.tiles());
     byId("stages").replaceChildren(this.stages());
     byId("collections").replaceChildren(...this.table());
+    byId("watched").textContent = this.collection();
+    byId("watches").replaceChildren(...this.watchTable());
   }
 
   // Rate of a counter over each pair of samples, newest last.
@@ -101,8 +109,26 @@ export class StatusPage {
     return element("table", {}, element("thead", {}, head), element("tbody", {}, body));
   }
 
+  watchTable() {
+    if (!this.watches.length) return [element("tbody", {}, element("tr", {}, element("td", {}, t("noWatches"))))];
+    const row = (one) => {
+      const fired = this.alerts.filter((alert) => alert.watch === one.id);
+      const stop = () => api.unwatch(this.collection(), one.id).then(() => this.read(), (problem) => Object.assign(this, { problem }));
+      return element(
+        "tr",
+        {},
+        element("th", { scope: "row" }, one.id),
+        element("td", {}, `≥ ${one.min_score.toFixed(2)}`),
+        element("td", {}, one.created.slice(0, 16).replace("T", " ")),
+        element("td", {}, String(fired.length), " ", element("small", {}, fired.slice(-3).map((alert) => alert.item).join(", "))),
+        element("td", {}, element("button", { type: "button", "aria-label": t("unwatch", { id: one.id }), onclick: stop }, icon("close"))),
+      );
+    };
+    const head = ["name", "score", "created", "alerts"].map(column);
+    return [element("thead", {}, element("tr", {}, head, element("td", {}))), element("tbody", {}, this.watches.map(row))];
+  }
+
   table() {
-    const column = (name) => element("th", { scope: "col" }, t(name));
     const row = (one) =>
       element(
         "tr",
@@ -119,8 +145,10 @@ export class StatusPage {
 
 // What this page asks for by itself is not traffic.
 const OWN = new Set(["/metrics", "/readyz", "/healthz", "/v1/collections", "/web/{name}", "/"]);
+for (const own of ["watches", "alerts"]) OWN.add(`/v1/collections/{collection}/${own}`);
 const apiCall = (labels) => !OWN.has(labels.route);
 
+const column = (name) => element("th", { scope: "col" }, t(name));
 const ms = (seconds) => `${number(seconds * 1000)} ms`;
 
 // Prometheus text exposition format 0.0.4 → sums and buckets by name.

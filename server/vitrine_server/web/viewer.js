@@ -57,7 +57,7 @@ export class Viewer {
     const focused = this.dialog.contains(document.activeElement) ? document.activeElement.id : null;
     const step = (by, label, image) =>
       element("button", { type: "button", id: `viewer-${image}`, "aria-label": t(label), disabled: this.page.hits()[this.index + by] ? null : "", onclick: () => this.open(this.index + by) }, icon(image));
-    this.dialog.replaceChildren(
+    const shown = [
       element(
         "header",
         {},
@@ -70,8 +70,10 @@ export class Viewer {
       this.tabs(),
       this.stage(hit),
       element("div", { class: "evidence", role: "status" }, this.evidence()),
+      this.judgement(hit),
       this.metadata(hit),
-    );
+    ];
+    this.dialog.replaceChildren(...shown.filter(Boolean));
     if (focused) this.dialog.querySelector(`#${focused}`)?.focus();
     requestAnimationFrame(() => this.lines());
   }
@@ -135,6 +137,17 @@ export class Viewer {
       plain: () => [],
     }[this.mode]();
     return [...text.map((line) => element("p", {}, line)), element("p", { class: "quiet" }, t("verdict"))];
+  }
+
+  judgement(hit) {
+    if (!api.canJudge(this.source)) return null;
+    const shown = element("span", { role: "status" });
+    const say = async (verdict) => {
+      const body = { item: hit.id, verdict, score: hit.score, rank: this.index + 1 };
+      shown.textContent = await api.judge(this.page.collection(), this.source, body).then(() => t("judged_"), (problem) => problem.message);
+    };
+    const button = (verdict) => element("button", { type: "button", onclick: () => say(verdict) }, t(verdict));
+    return element("div", { class: "judge" }, t("judge"), button("right"), button("wrong"), shown);
   }
 
   metadata(hit) {
