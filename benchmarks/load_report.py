@@ -153,7 +153,8 @@ def _server(url: str, collection: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    # a folder's place says nothing on another machine
+    return value.name if isinstance(value, Path) else value
 
 
 def _options() -> argparse.Namespace:

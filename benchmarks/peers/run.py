@@ -112,7 +112,11 @@ def main() -> None:
     if options.json:
         body = {
             "machine": machine.describe(),
-            "options": {key: str(value) for key, value in vars(options).items()},
+            "options": {
+                key: value.name if isinstance(value, Path) else value
+                for key, value in vars(options).items()
+                if key != "infinity"
+            },
             "per_s": capacity,
             "cpu_ms": {name: [turn.cpu_ms for turn in turns] for name, turns in found.items()},
             "half_load": {
