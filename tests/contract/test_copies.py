@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from standins import scene
 
 from vitrine_server import transformations
 
