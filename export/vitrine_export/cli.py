@@ -116,6 +116,15 @@ def _export(
     except ExportError as error:
         complaints.print(f"[bold red]export:[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
+    except OSError as error:  # a full or closed disk anywhere on the way
+        complaints.print(
+            f"[bold red]export:[/] {error.filename or 'A file'} cannot be used "
+            f"({error.strerror or error}): what was published before is untouched; make space or "
+            "give access there, and export again.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         complaints.print("export: interrupted; what was published before is untouched.")
         raise typer.Exit(130) from None
