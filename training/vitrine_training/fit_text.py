@@ -31,8 +31,8 @@ _TEMPERATURE = 0.07
 
 
 def fit_text(
-    model: DesignViT,
     catalogue: data.Catalogue,
+    pictures: Tensor,
     *,
     steps: int,
     learning_rate: float = 2e-3,
@@ -40,17 +40,17 @@ def fit_text(
 ) -> TextTower:
     """A tower whose texts lie near the embeddings of their images.
 
-    An image's other texts and equal texts of other images are positives too. Raises ValueError
-    when the catalogue has no texts.
+    pictures: (len(catalogue), D) embeddings. An image's other texts and equal texts of other images
+    are positives too. Raises ValueError when the catalogue has no texts.
     """
     told = np.flatnonzero([bool(texts) for texts in catalogue.texts])
     if not len(told):
         raise ValueError("the catalogue has no texts to fit a text tower to")
-    pictures = _embed(model, catalogue, told)
+    pictures = pictures[torch.from_numpy(told)]
     design = torch.from_numpy(catalogue.design[told])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tower = TextTower(embedding=model.config.embedding)
+        tower = TextTower(embedding=pictures.shape[1])
     optimiser = torch.optim.AdamW(tower.parameters(), lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
     for step in track(range(steps), "text tower"):
@@ -78,11 +78,12 @@ def fit_text(
     return tower.eval()
 
 
-def _embed(model: DesignViT, catalogue: data.Catalogue, rows: np.ndarray) -> Tensor:
+def embed(model: DesignViT, catalogue: data.Catalogue) -> Tensor:
+    """Embeddings of all images: (N, D)."""
     parts = []
     with torch.inference_mode():
-        for start in track(range(0, len(rows), 64), "encoding"):
-            images = [catalogue.image(int(row)) for row in rows[start : start + 64]]
+        for start in track(range(0, len(catalogue), 64), "encoding"):
+            images = [catalogue.image(i) for i in range(start, min(start + 64, len(catalogue)))]
             pixels = np.stack([data.fit(image, model.config.image_size) for image in images])
             parts.append(model(model.normalise(torch.from_numpy(pixels))))
     return torch.cat(parts).clone()
@@ -92,13 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line entry point."""
     parser = argparse.ArgumentParser(prog="vitrine_training.fit_text", description=__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="folder of a DesignViT")
-    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, nargs="+", required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    catalogue = data.from_corpus(Corpus.open(options.corpus), "train")
-    model = DesignViT.load(options.weights)
-    tower = fit_text(model, catalogue, steps=options.steps, seed=options.seed)
+    corpora = [data.from_corpus(Corpus.open(folder), "train") for folder in options.corpus]
+    catalogue = data.together(corpora)
+    pictures = embed(DesignViT.load(options.weights), catalogue)
+    tower = fit_text(catalogue, pictures, steps=options.steps, seed=options.seed)
     tower.save(options.weights, half=True)
 
 

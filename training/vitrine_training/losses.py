@@ -44,6 +44,17 @@ def multi_positive_nce(
     return (each * weight).sum() / weight.sum().clamp(min=1e-12)
 
 
+def nearest_positive(embeddings: Tensor, positive: Tensor) -> Tensor:
+    """Of each row's positives (B, B) the one of highest cosine; rows without any stay empty.
+
+    Easy positives (Xuan et al., WACV 2020).
+    """
+    cosine = (embeddings @ embeddings.T).masked_fill(~positive, -math.inf)
+    best = torch.zeros_like(positive)
+    best.scatter_(1, cosine.argmax(dim=1, keepdim=True), True)
+    return best & positive
+
+
 class ArcFace(nn.Module):
     """Additive angular margin softmax over design identities (Deng et al., CVPR 2019)."""
 

@@ -3,8 +3,10 @@
 A stem turns the image into a grid of tokens, transformer blocks let them look at each other, and
 the readout keeps the layout: beside the mean of all tokens it gives the head a 4×4 grid of local
 means. The "energy" stem starts from fixed oriented gradients, which also reach the head as
-histograms over three grids, so that even a short training starts from what HOG knows. Every
-operation exports to ONNX as a plain convolution, average, matrix product or elementwise function.
+histograms over three grids, so that even a short training starts from what HOG knows. `Marks` adds
+statistics that do not depend on where a mark lies: a part is found in another view, and a drawing
+by the pen that drew it. Every operation exports to ONNX as a plain convolution, average, matrix
+product or elementwise function.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 FAMILY = "design-vit"
 ORIENTATIONS = 8
+SHARPNESS = 40.0  # of the assignment to patterns, whose arguments are about cosines
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class DesignViTConfig:
     shrink: the graph first averages shrink×shrink pixels, so a model that was trained on 112 pixels
     serves the same 224-pixel tensor at a quarter of the cost. grid: the readout averages tokens
     over grid×grid cells, each projected to `grid_dim`. energy_grids: grids of the histograms of
-    gradients that go to the head. mean, std: per RGB channel, for pixels in 0..1; white paper
-    becomes zero, so that zero padding continues it.
+    gradients that go to the head. marks: number of small patterns that `Marks` counts for the head;
+    0 leaves them out. mean, std: per RGB channel, for pixels in 0..1; white paper becomes zero, so
+    that zero padding continues it.
     """
 
     image_size: int = 224
@@ -59,6 +63,7 @@ class DesignViTConfig:
     grid: int = 4
     grid_dim: int = 48
     energy_grids: tuple[int, ...] = (4, 8, 12)
+    marks: int = 0
     mean: tuple[float, float, float] = (1.0, 1.0, 1.0)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
 
@@ -84,6 +89,8 @@ class DesignViTConfig:
         name = f"mean+grid{self.grid}x{self.grid}"
         if self.stem == "energy":
             name += "+energy" + ",".join(str(grid) for grid in self.energy_grids)
+        if self.marks:
+            name += f"+marks{self.marks}"
         return name
 
     @property
@@ -211,6 +218,66 @@ class OrientedEnergy(nn.Module):
         return F.avg_pool2d(torch.cat([energy, ink], dim=1), 4)
 
 
+class Marks(nn.Module):
+    """What is drawn wherever it lies: (B, 3, S, S) normalised → (B, width), standardised.
+
+    At full, half and quarter size: shares of inked pixels by darkness, of surroundings by density
+    and of gradients by orientation. At full size also how much of the drawn area looks like each of
+    `patterns` small arrangements of energies (a bag of visual words, Csurka et al. 2004, with soft
+    assignment).
+    """
+
+    levels: Tensor
+    densities: Tensor
+
+    def __init__(self, patterns: int) -> None:
+        super().__init__()
+        self.energy = OrientedEnergy()
+        self.patterns = nn.Conv2d(ORIENTATIONS + 1, patterns, 3, padding=1, bias=False)
+        self.register_buffer("levels", torch.linspace(0.1, 1.0, 8), persistent=False)
+        # logarithms, one step a factor of two
+        self.register_buffer("densities", torch.arange(-6.0, 0.0), persistent=False)
+        self.width = 3 * (8 + 6 + ORIENTATIONS + 1) + patterns
+        self.standardise = nn.BatchNorm1d(self.width, affine=False, eps=1e-4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = []
+        for size in (1, 2, 4):
+            scaled = F.avg_pool2d(x, size) if size > 1 else x
+            energy = self.energy(scaled)
+            parts += [self._tones(scaled), _shares(energy[:, :ORIENTATIONS].mean(dim=(2, 3)))]
+            if size == 1:
+                parts.append(self._bag((energy + 1e-4).sqrt()))
+        standard: Tensor = self.standardise(torch.cat(parts, dim=1))
+        # a rare statistic must not outweigh the rest
+        return standard.clamp(-4.0, 4.0)
+
+    def _tones(self, x: Tensor) -> Tensor:
+        ink = x.mean(dim=1, keepdim=True).mul(-0.25).clamp(0.0, 1.0)
+        dark = F.relu(1.0 - (ink - self.levels.view(1, -1, 1, 1)).abs() * 7.0).mean(dim=(2, 3))
+        local = F.avg_pool2d(ink, 8).add(2.0**-9).log2()
+        dense = F.relu(1.0 - (local - self.densities.view(1, -1, 1, 1)).abs()).mean(dim=(2, 3))
+        amount = ink.mean(dim=(2, 3)).add(1e-3).log()
+        return torch.cat([_shares(dark), _shares(dense), amount], dim=1)
+
+    def arrangements(self, energy: Tensor) -> tuple[Tensor, Tensor]:
+        """Roots of energies (B, 9, H, W) → norms (B, 1, H, W) of 3×3 cells, and which are drawn."""
+        square = F.avg_pool2d(energy.square().sum(dim=1, keepdim=True), 3, 1, 1) * 9.0
+        norm = square.add(1e-6).sqrt()
+        return norm, (norm * 10.0 - 1.5).clamp(0.0, 1.0)
+
+    def _bag(self, energy: Tensor) -> Tensor:
+        norm, drawn = self.arrangements(energy)
+        words = F.softmax(self.patterns(energy) / norm * SHARPNESS, dim=1)
+        return _shares((words * drawn).mean(dim=(2, 3)))
+
+
+def _shares(amounts: Tensor) -> Tensor:
+    """Roots of the shares of amounts (B, N) ≥ 0."""
+    total = amounts.sum(dim=1, keepdim=True) + 1e-4
+    return (amounts / total + 1e-5).sqrt()
+
+
 class DesignViT(nn.Module):
     """Image → embedding on the unit sphere.
 
@@ -242,6 +309,9 @@ class DesignViT(nn.Module):
                 averages = grid_averages(4 * config.side, grid)
                 self.register_buffer(f"energy_averages_{grid}", averages, persistent=False)
                 width += grid**2 * (ORIENTATIONS + 1)
+        if config.marks:
+            self.marks = Marks(config.marks)
+            width += self.marks.width
         self.head = nn.Linear(width, config.embedding)
         # Centred embeddings: without it all drawings start in one direction, and training spends
         # its first hundreds of steps on leaving it. Folds into the head.
@@ -275,6 +345,7 @@ class DesignViT(nn.Module):
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x as in `forward` → tokens (B, N, dim) and the readout (B, R) that the head projects."""
+        marks = [self.marks(x)] if self.config.marks else []
         if self.config.shrink > 1:
             x = F.avg_pool2d(x, self.config.shrink)
         histograms: list[Tensor] = []
@@ -287,7 +358,7 @@ class DesignViT(nn.Module):
             x = block(x)
         tokens: Tensor = self.norm(x)
         cells = torch.matmul(self.averages, self.grid(tokens)).flatten(1)
-        return tokens, torch.cat([tokens.mean(dim=1), cells, *histograms], dim=1)
+        return tokens, torch.cat([tokens.mean(dim=1), cells, *histograms, *marks], dim=1)
 
     def _histogram(self, energy: Tensor, grid: int) -> Tensor:
         """Roots of the energies of grid×grid cells, with a mean square of 1: (B, grid² · 9)."""
@@ -323,6 +394,21 @@ class DesignViT(nn.Module):
         model.load_state_dict(state)
         model.trained = self.trained
         return model.to(self.positions.device).train(self.training)
+
+    def for_training(self, size: int) -> DesignViT:
+        """A copy whose tokens see images of `size` pixels.
+
+        With `Marks` it keeps its image size, because pens are known at full size, and averages for
+        the tokens. Raises ValueError when its image size is no multiple of `size` then.
+        """
+        if not self.config.marks:
+            return self.at_size(size)
+        if self.config.image_size % size:
+            raise ValueError(
+                f"size {size}: an encoder with marks sees {self.config.image_size} pixels; "
+                "accepted are whole fractions of that"
+            )
+        return self.at_size(self.config.image_size, shrink=self.config.image_size // size)
 
     def save(self, folder: Path, *, half: bool = False) -> None:
         """Write config.json and model.safetensors (as FP16 if `half`) into `folder`."""

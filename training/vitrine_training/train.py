@@ -30,9 +30,11 @@ from vitrine_training.losses import (
     UncertaintyWeights,
     effective_number_weights,
     multi_positive_nce,
+    nearest_positive,
 )
-from vitrine_training.model import DesignViT, DesignViTConfig
+from vitrine_training.model import CONFIG_FILE, DesignViT, DesignViTConfig
 from vitrine_training.plot import write_loss_plot
+from vitrine_training.pretrained import PretrainedEncoder
 from vitrine_training.text import TextTower
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+Encoder = DesignViT | PretrainedEncoder
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 
@@ -49,11 +52,11 @@ class Recipe:
     """Everything besides the data that decides the result.
 
     steps: total; may be changed between two runs of one training (the learning rate is constant
-    until the last `cooldown` of them, then falls linearly to zero). size: pixels of the training
-    images. temperature: of the image contrast. nearest_positive: contrast an image with the most
-    similar other view of its design only (easy positives: Xuan et al., WACV 2020), because a front
-    and a bottom view in two styles share nothing that could be learned. arcface, language: whether
-    these terms take part.
+    until the last `cooldown` of them, then falls linearly to zero). size: pixels that the tokens of
+    a DesignViT are trained on; other encoders have one size. temperature: of the image contrast.
+    nearest_positive: contrast an image with the most similar other view of its design only, because
+    a front and a bottom view in two styles share nothing that could be learned. arcface, language:
+    whether these terms take part.
     """
 
     steps: int = 4000
@@ -79,7 +82,7 @@ class Trainer:
     def __init__(
         self,
         catalogue: data.Catalogue,
-        model: DesignViT,
+        model: Encoder,
         recipe: Recipe,
         *,
         text: TextTower | None = None,
@@ -87,6 +90,7 @@ class Trainer:
         device: str = "cpu",
     ) -> None:
         self.catalogue, self.recipe = catalogue, recipe
+        self._served = model.config
         self.device = torch.device(device)
         self.step = 0
         self.feedback = feedback
@@ -100,7 +104,7 @@ class Trainer:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            parts: dict[str, nn.Module] = {"model": model.at_size(recipe.size)}
+            parts: dict[str, nn.Module] = {"model": _for_training(model, recipe.size)}
             names = ["contrast"]
             if recipe.arcface:
                 parts["arcface"] = ArcFace(catalogue.designs, model.config.embedding)
@@ -123,11 +127,22 @@ class Trainer:
         self._bf16 = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
     @property
-    def encoder(self) -> DesignViT:
+    def encoder(self) -> Encoder:
         """The averaged model (EMA), in eval mode, at the training size."""
         model = self.averaged["model"]
-        assert isinstance(model, DesignViT)
+        assert isinstance(model, Encoder)
         return model
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged encoder, at the size that it is served at, and the text tower."""
+        model = self.encoder
+        if isinstance(model, DesignViT):
+            assert isinstance(self._served, DesignViTConfig)
+            model = model.at_size(self._served.image_size, shrink=self._served.shrink)
+            model.trained = True
+        model.save(folder)
+        if self.text is not None:
+            self.text.save(folder)
 
     @property
     def text(self) -> TextTower | None:
@@ -151,7 +166,7 @@ class Trainer:
             group["lr"] = self.learning_rate(self.step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             model = self.parts["model"]
-            assert isinstance(model, DesignViT)
+            assert isinstance(model, Encoder)
             x = model.normalise(pixels)
             if self.device.type == "cpu":
                 x = x.contiguous(memory_format=torch.channels_last)
@@ -169,7 +184,7 @@ class Trainer:
 
     def _pixels(self, picked: NDArray[np.int64]) -> NDArray[np.uint8]:
         rng = np.random.default_rng([self.recipe.seed, self.step, 1])
-        size = self.recipe.size
+        size = self.encoder.config.image_size
         return np.stack([data.augment(self.catalogue.image(int(i)), size, rng) for i in picked])
 
     def _terms(self, embeddings: Tensor, picked: NDArray[np.int64]) -> dict[str, Tensor]:
@@ -182,7 +197,7 @@ class Trainer:
         related = (family[:, None] == family[None, :]) & ~same
         positive = same & ~itself
         if recipe.nearest_positive:
-            nearest = _nearest(embeddings.detach(), positive)
+            nearest = nearest_positive(embeddings.detach(), positive)
             related |= positive & ~nearest
             positive = nearest
         self._apply_feedback(positive, related, picked)
@@ -258,7 +273,6 @@ class Trainer:
         state = {
             "step": self.step,
             "recipe": dataclasses.asdict(self.recipe),
-            "config": dataclasses.asdict(self.encoder.config),
             "parts": self.parts.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -296,12 +310,16 @@ class _Scale(nn.Module):
         return self.logarithm.exp().clamp(min=0.01)
 
 
-def _nearest(embeddings: Tensor, positive: Tensor) -> Tensor:
-    """Of each row's positives (B, B) the one of highest cosine; rows without any stay empty."""
-    cosine = (embeddings @ embeddings.T).masked_fill(~positive, -math.inf)
-    best = torch.zeros_like(positive)
-    best.scatter_(1, cosine.argmax(dim=1, keepdim=True), True)
-    return best & positive
+def load_encoder(folder: Path) -> Encoder:
+    """A DesignViT or a Hugging Face checkpoint. Raises what their `load` raises."""
+    document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    if "model_type" in document:
+        return PretrainedEncoder.load(folder)
+    return DesignViT.load(folder)
+
+
+def _for_training(model: Encoder, size: int) -> Encoder:
+    return model.for_training(size) if isinstance(model, DesignViT) else copy.deepcopy(model)
 
 
 def _groups(parts: nn.ModuleDict, recipe: Recipe) -> list[dict[str, Any]]:
@@ -317,11 +335,8 @@ def _groups(parts: nn.ModuleDict, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def run(trainer: Trainer, out: Path, *, checkpoint_every: int, serve: DesignViTConfig) -> None:
-    """Train until `recipe.steps`, with a log, a loss plot, checkpoints and the weights in `out`.
-
-    serve: the weights are written for its image_size and shrink.
-    """
+def run(trainer: Trainer, out: Path, *, checkpoint_every: int) -> None:
+    """Train until `recipe.steps`, with a log, a loss plot, checkpoints and the weights in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists():
@@ -355,17 +370,9 @@ def run(trainer: Trainer, out: Path, *, checkpoint_every: int, serve: DesignViTC
                 sums, count, images, since = {}, 0, 0, time.monotonic()
             if trainer.step % checkpoint_every == 0 or trainer.step == recipe.steps:
                 trainer.save(checkpoint)
-                _export(trainer, out, serve)
+                trainer.export(out)
+                write_loss_plot(out / LOG, out / "loss.svg")
             progress.update(bar, completed=trainer.step)
-
-
-def _export(trainer: Trainer, out: Path, serve: DesignViTConfig) -> None:
-    model = trainer.encoder.at_size(serve.image_size, shrink=serve.shrink).cpu().eval()
-    model.trained = True
-    model.save(out)
-    if trainer.text is not None:
-        trainer.text.save(out)
-    write_loss_plot(out / LOG, out / "loss.svg")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -377,7 +384,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--folder", type=Path, help="images to fine-tune on, with --csv")
     parser.add_argument("--csv", type=Path, help="columns id, design, class, text")
     parser.add_argument("--feedback", type=Path, help="CSV: query, item, verdict (right or wrong)")
-    parser.add_argument("--weights", type=Path, help="start from this folder's weights")
+    parser.add_argument(
+        "--weights", type=Path, help="start from this folder: design-vit or a Hugging Face encoder"
+    )
     parser.add_argument("--model", type=Path, help="JSON of DesignViTConfig, for a fresh model")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -401,8 +410,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     recipe = Recipe(**{f.name: getattr(options, f.name) for f in dataclasses.fields(Recipe)})
     text = None
+    model: Encoder
     if options.weights:
-        model = DesignViT.load(options.weights)
+        model = load_encoder(options.weights)
+        if recipe.language and not isinstance(model, DesignViT):
+            raise SystemExit("a pretrained encoder has its own words: add --no-language")
         if (options.weights / "text.json").exists():
             text = TextTower.load(options.weights)
     else:
@@ -417,12 +429,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         catalogue = data.from_folder(options.folder, options.csv, model.config.preprocessing)
     feedback = data.read_feedback(options.feedback, catalogue) if options.feedback else []
     trainer = Trainer(catalogue, model, recipe, text=text, feedback=feedback, device=options.device)
-    run(
-        trainer,
-        options.out,
-        checkpoint_every=options.checkpoint_every,
-        serve=model.config,
-    )
+    run(trainer, options.out, checkpoint_every=options.checkpoint_every)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from doodles import catalogue
 
 from vitrine_training import data, freeforms
 from vitrine_training.corpus import Corpus
-from vitrine_training.fit_text import fit_text
+from vitrine_training.fit_text import embed, fit_text
 from vitrine_training.model import DesignViT, DesignViTConfig
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_text_tower_is_fitted_to_an_encoder_that_stays() -> None:
     model = DesignViT.from_seed(0, SMALL)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     things = catalogue(designs=40, views=3)
-    tower = fit_text(model, things, steps=150)
+    tower = fit_text(things, embed(model, things), steps=150)
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     rows = list(range(0, len(things), 3))

@@ -32,8 +32,8 @@ CONV = DesignViTConfig(
 ENERGY = replace(CONV, stem="energy", energy_grids=(2, 4))
 SHAPES = pytest.mark.parametrize(
     "config",
-    [PLAIN, CONV, ENERGY, replace(ENERGY, shrink=2)],
-    ids=["patch", "conv", "energy", "shrunk"],
+    [PLAIN, CONV, ENERGY, replace(ENERGY, shrink=2), replace(ENERGY, shrink=2, marks=12)],
+    ids=["patch", "conv", "energy", "shrunk", "marks"],
 )
 
 
@@ -178,3 +178,24 @@ def test_energy_of_a_line_lies_in_the_orientation_across_it() -> None:
     assert int(vertical[:8].argmax()) == 0
     assert int(horizontal[:8].argmax()) == 4
     assert OrientedEnergy()(torch.zeros(1, 3, 16, 16))[0, 8].abs().max() == 0.0
+
+
+def test_marks_do_not_depend_on_where_something_lies() -> None:
+    model = DesignViT.from_seed(0, replace(ENERGY, marks=12))
+    paper = np.full((3, 64, 64, 3), 255, np.uint8)
+    paper[0, 8:20, 8:16] = paper[1, 40:52, 40:48] = 0  # moved by whole cells
+    paper[2, 8:16, 8:16] = 0
+    with torch.inference_mode():
+        marks = model.marks(model.normalise(torch.from_numpy(paper)))
+    assert marks.shape == (3, model.marks.width)
+    torch.testing.assert_close(marks[0], marks[1], atol=0.02, rtol=0.02)
+    assert float((marks[0] - marks[2]).abs().max()) > 0.1
+
+
+def test_training_with_marks_keeps_the_image_and_shrinks_for_the_tokens() -> None:
+    model = DesignViT.from_seed(0, replace(ENERGY, marks=12))
+    smaller = model.for_training(32)
+    assert (smaller.config.image_size, smaller.config.shrink) == (64, 2)
+    with pytest.raises(ValueError, match="whole fractions"):
+        model.for_training(48)
+    assert DesignViT.from_seed(0, ENERGY).for_training(48).config.image_size == 48

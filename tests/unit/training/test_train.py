@@ -67,14 +67,14 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 def test_a_killed_run_continues_where_it_stopped(tmp_path: Path) -> None:
     data = catalogue(designs=16)
     start = DesignViT.from_seed(0, SMALL)
-    train.run(Trainer(data, start, RECIPE), tmp_path / "a", checkpoint_every=2, serve=SMALL)
+    train.run(Trainer(data, start, RECIPE), tmp_path / "a", checkpoint_every=2)
     # the same, but killed after the checkpoint of step 4
     killed = Trainer(data, start, RECIPE)
     for _ in range(4):
         killed.train_step()
     (tmp_path / "b").mkdir()
     killed.save(tmp_path / "b" / "checkpoint.pt")
-    train.run(Trainer(data, start, RECIPE), tmp_path / "b", checkpoint_every=2, serve=SMALL)
+    train.run(Trainer(data, start, RECIPE), tmp_path / "b", checkpoint_every=2)
     for name in ("model.safetensors", "text.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert "contrast" in (tmp_path / "a" / "loss.svg").read_text()

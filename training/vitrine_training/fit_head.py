@@ -1,0 +1,205 @@
+"""Fit the head of a trained encoder on its frozen readout: `python -m vitrine_training.fit_head`.
+
+A long training at a low resolution leaves a backbone; this stage reads each sheet once at the
+serving size and then contrasts hundreds of them a step, which costs next to nothing. It is also
+where `Marks` join, whose patterns are cluster centres of a corpus's drawings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import track
+from torch import Tensor, nn
+
+from vitrine_training import data
+from vitrine_training.corpus import Corpus
+from vitrine_training.losses import multi_positive_nce, nearest_positive
+from vitrine_training.model import DesignViT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+_BATCH = 64
+_SAMPLE_SHEETS, _SAMPLE_CELLS = 512, 80  # that patterns are found in: 3×3 cells of each sheet
+_MARKS_WEIGHT = (
+    1.6  # of the marks beside the embedding, both of length 1, before anything is learned
+)
+_DESIGNS, _VIEWS = 128, 4  # a step
+_TEMPERATURE = 0.07
+_NOISE = 0.3  # added to the readout, in its standard deviations
+_RATE = 3e-6  # a step of Adam, in the inverse standard deviation of what a weight reads
+
+
+def add_marks(model: DesignViT, catalogue: data.Catalogue, patterns: int, seed: int) -> DesignViT:
+    """A copy with `Marks` that know the catalogue's drawings and have no weight in the head yet."""
+    wider = DesignViT.from_seed(0, dataclasses.replace(model.config, marks=patterns))
+    state = wider.state_dict() | model.state_dict()
+    state["head.weight"] = F.pad(state["head.weight"], (0, wider.marks.width))
+    wider.load_state_dict(state)
+    wider.trained = model.trained
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(catalogue), min(_SAMPLE_SHEETS, len(catalogue)), replace=False)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        batches = list(_batches(wider, catalogue, rows))
+        cells = torch.cat([_cells(wider, pixels, generator) for pixels in batches])
+        weight = wider.marks.patterns.weight
+        weight.copy_(cluster(cells, patterns, generator).view_as(weight))
+        wider.marks.standardise.momentum = None  # the mean over all batches
+        wider.marks.train()
+        for pixels in batches:
+            wider.marks(wider.normalise(pixels))
+    return wider.eval()
+
+
+def _cells(model: DesignViT, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Some drawn 3×3 cells of energies: (n, 81) of unit length."""
+    energy = (model.marks.energy(model.normalise(pixels)) + 1e-4).sqrt()
+    drawn = model.marks.arrangements(energy)[1].flatten(1) > 0.5
+    cells = F.unfold(energy, 3, padding=1).transpose(1, 2)[drawn]
+    chosen = torch.randperm(len(cells), generator=generator)[: _SAMPLE_CELLS * len(pixels)]
+    return F.normalize(cells[chosen], dim=1)
+
+
+def cluster(points: Tensor, count: int, generator: torch.Generator, *, rounds: int = 12) -> Tensor:
+    """Spherical k-means: (N, D) of unit length → (count, D) centres of unit length.
+
+    Raises ValueError when there are fewer points than centres.
+    """
+    if len(points) < count:
+        raise ValueError(f"{count} patterns need as many drawn cells; there are {len(points)}")
+    centres = points[torch.randperm(len(points), generator=generator)[:count]]
+    for _ in range(rounds):
+        nearest = (points @ centres.T).argmax(dim=1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+        empty = torch.bincount(nearest, minlength=count) == 0
+        sums[empty] = points[torch.randperm(len(points), generator=generator)[: int(empty.sum())]]
+        centres = F.normalize(sums, dim=1)
+    return centres
+
+
+def readouts(model: DesignViT, catalogue: data.Catalogue) -> Tensor:
+    """What the head projects, for all sheets: (N, R)."""
+    rows = np.arange(len(catalogue))
+    with torch.inference_mode():
+        steps = track(
+            _batches(model, catalogue, rows), "reading sheets", total=-(-len(rows) // _BATCH)
+        )
+        return torch.cat([model.features(model.normalise(pixels))[1] for pixels in steps]).clone()
+
+
+def _batches(
+    model: DesignViT, catalogue: data.Catalogue, rows: NDArray[np.int64]
+) -> Iterator[Tensor]:
+    for start in range(0, len(rows), _BATCH):
+        size = model.config.image_size
+        images = [data.fit(catalogue.image(int(i)), size) for i in rows[start : start + _BATCH]]
+        yield torch.from_numpy(np.stack(images))
+
+
+def join_marks(model: DesignViT, read: Tensor) -> None:
+    """Give the marks weight: the head becomes the principal components of embedding and marks."""
+    width = model.marks.width
+    with torch.no_grad():
+        weight, bias = _folded(model)
+        learned = read @ weight.T + bias
+        marks = read[:, -width:]
+        share = _MARKS_WEIGHT / marks.norm(dim=1).mean()
+        length = learned.norm(dim=1).mean()
+        place = torch.zeros(width, read.shape[1])
+        place[:, -width:] = torch.eye(width) * share
+        weight = torch.cat([weight / length, place])
+        bias = torch.cat([bias / length, torch.zeros(width)])
+        both = read @ weight.T + bias
+        mean = both.mean(dim=0)
+        axes = torch.linalg.eigh((both - mean).T @ (both - mean))[1]  # the largest is the last
+        components = axes[:, -model.config.embedding :].T
+        _install(model, components @ weight, components @ (bias - mean))
+
+
+def fit_head(
+    model: DesignViT, catalogue: data.Catalogue, read: Tensor, *, steps: int, seed: int = 0
+) -> None:
+    """Move the head in place so that sheets of a design lie together.
+
+    read: (N, R) of `readouts`. Raises ValueError when no two designs have two sheets.
+    """
+    sampler = data.Sampler(catalogue, designs=_DESIGNS, views=_VIEWS, per_class=8, seed=seed)
+    design, family = torch.from_numpy(catalogue.design), torch.from_numpy(catalogue.family)
+    spread = read.std(dim=0) + 1e-3
+    weight, bias = _folded(model)
+    change = nn.Parameter(torch.zeros_like(weight))
+    optimiser = torch.optim.Adam([change], lr=_RATE)
+    generator = torch.Generator().manual_seed(seed)
+    for step in track(range(steps), "fitting the head"):
+        rows = torch.from_numpy(sampler.batch(step))
+        x = read[rows]
+        x = x + torch.randn(x.shape, generator=generator) * spread * _NOISE
+        embeddings = F.normalize(x @ weight.T + bias + (x / spread) @ change.T, dim=1)
+        itself = torch.eye(len(rows), dtype=torch.bool)
+        same = (design[rows][:, None] == design[rows][None, :]) & ~itself
+        related = family[rows][:, None] == family[rows][None, :]
+        positive = nearest_positive(embeddings.detach(), same)
+        loss = multi_positive_nce(
+            embeddings, embeddings, positive, related & ~positive, temperature=_TEMPERATURE
+        )
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimiser.step()
+    _install(model, weight + change.detach() / spread, bias)
+
+
+def _folded(model: DesignViT) -> tuple[Tensor, Tensor]:
+    """The head and the centring after it as one map: weight (D, R) and bias (D,)."""
+    weight, bias = model.head.weight.detach(), model.head.bias.detach()
+    if isinstance(model.centre, nn.BatchNorm1d):
+        centre = model.centre
+        assert centre.running_mean is not None
+        assert centre.running_var is not None
+        scale = (centre.running_var + centre.eps).rsqrt()
+        return weight * scale[:, None], (bias - centre.running_mean) * scale
+    return weight.clone(), bias.clone()
+
+
+def _install(model: DesignViT, weight: Tensor, bias: Tensor) -> None:
+    with torch.no_grad():
+        model.head.weight.copy_(weight)
+        model.head.bias.copy_(bias)
+    if isinstance(model.centre, nn.BatchNorm1d):
+        model.centre.reset_running_stats()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line entry point."""
+    parser = argparse.ArgumentParser(prog="vitrine_training.fit_head", description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="folder of a DesignViT")
+    parser.add_argument("--corpus", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the new weights")
+    parser.add_argument("--marks", type=int, default=128, help="patterns, where it has none yet")
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    corpora = [data.from_corpus(Corpus.open(folder), "train") for folder in options.corpus]
+    catalogue = data.together(corpora)
+    model = DesignViT.load(options.weights)
+    joining = not model.config.marks
+    if joining:
+        model = add_marks(model, catalogue, options.marks, options.seed)
+    read = readouts(model, catalogue)
+    if joining:
+        join_marks(model, read)
+    fit_head(model, catalogue, read, steps=options.steps, seed=options.seed)
+    model.save(options.out, half=True)
+
+
+if __name__ == "__main__":
+    main()
