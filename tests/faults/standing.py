@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +36,15 @@ SEARCH = "/v1/collections/default/search"
 class StandIn:
     """The Encoder protocol on numpy: 8×8 colour averages, unit length.
 
-    image_s, call_s: seconds that an image, and a call beside its images, take.
+    image_s: seconds that an image takes. hold: calls wait for it.
     """
 
     ready = True
     has_text = False
 
-    def __init__(self, *, image_s: float = 0.0, call_s: float = 0.0) -> None:
+    def __init__(self, *, image_s: float = 0.0, hold: asyncio.Event | None = None) -> None:
         self.image_s = image_s
-        self.call_s = call_s
+        self.hold = hold
         self.executed = 0
         self._batcher = Batcher[Any, Any](self._encode, max_batch=8, concurrency=1)
         preprocessing = manifest.Preprocessing(
@@ -69,8 +69,10 @@ class StandIn:
 
     async def _encode(self, images: Sequence[NDArray[np.uint8]], deadline: float) -> Any:
         self.executed += len(images)
-        if self.image_s or self.call_s:
-            await asyncio.sleep(self.call_s + len(images) * self.image_s)
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.image_s:
+            await asyncio.sleep(len(images) * self.image_s)
         return [averages(pixels) for pixels in images]
 
     async def encode_text(self, text: str, *, field: str, deadline: float) -> Encoded:
@@ -168,7 +170,9 @@ async def exchange(port: int, request: bytes, *, timeout_s: float = 30.0) -> Raw
         pass
     finally:
         if writer is not None:
-            writer.close()
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
     status = int(head[9:12]) if head else 0
     return Raw(status, head + body, time.perf_counter() - started)
 

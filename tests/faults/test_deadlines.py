@@ -16,7 +16,7 @@ REQUESTS = 120
 
 
 async def test_expired_work_is_not_executed(tmp_path: Path) -> None:
-    encoder = StandIn(call_s=0.4)  # a call takes longer than the clients wait
+    encoder = StandIn(hold=asyncio.Event())  # a call takes longer than the clients wait
     async with serving(tmp_path, encoder=encoder, max_wait_s=60) as running:
         first = asyncio.create_task(exchange(running.port, post(SEARCH, picture(0))))
         await until(lambda: encoder.executed == 1)
@@ -26,8 +26,9 @@ async def test_expired_work_is_not_executed(tmp_path: Path) -> None:
         started = time.perf_counter()
         answers = await asyncio.gather(*(exchange(running.port, each) for each in hasty))
         waited = time.perf_counter() - started
+        encoder.hold.set()
         assert (await first).status == 200
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.3)
         late = [answer for answer in answers if answer.status == 504]
         refused = [answer for answer in answers if answer.status == 429]
         print(f"{len(late)} expired, {len(refused)} refused, in {waited:.2f} s")
@@ -38,21 +39,24 @@ async def test_expired_work_is_not_executed(tmp_path: Path) -> None:
 
 
 async def test_work_of_lost_connections_is_not_executed(tmp_path: Path) -> None:
-    encoder = StandIn(call_s=0.5)
+    encoder = StandIn(hold=asyncio.Event())
     async with serving(tmp_path, encoder=encoder, max_wait_s=60) as running:
         first = asyncio.create_task(exchange(running.port, post(SEARCH, picture(0))))
         await until(lambda: encoder.executed == 1)
         admission = running.app.state.services.admission
         writers = []
-        for seed in range(15):
+        requests = [post(SEARCH, picture(seed)) for seed in range(1, 16)]
+        for request in requests:
             _, writer = await asyncio.open_connection("127.0.0.1", running.port)
-            writer.write(post(SEARCH, picture(seed)))
+            writer.write(request)
             writers.append(writer)
         await until(lambda: admission.inside == 16)
         for writer in writers:
             writer.transport.abort()
+        await until(lambda: admission.inside == 1)
+        encoder.hold.set()
         assert (await first).status == 200
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.3)
         assert admission.inside == 0
         assert encoder.executed == 1, f"{encoder.executed - 1} images nobody waits for"
         text = (await exchange(running.port, b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")).text
