@@ -80,6 +80,7 @@ bench: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## The generators,
 	@$(DEV)/bin/python benchmarks/engine_limit.py
 	@$(DEV)/bin/python benchmarks/triton_ratio.py
 	@$(DEV)/bin/python benchmarks/http_saturation.py --images '$(BENCH_IMAGES)'
+	@$(DEV)/bin/python benchmarks/hot_path.py --images '$(BENCH_IMAGES)'
 
 build/bench-images: | $(DEV)/.installed
 	@$(DEV)/bin/python -m vitrine_training.samples $@
