@@ -82,6 +82,20 @@ bench: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## The generators,
 	@$(DEV)/bin/python benchmarks/http_saturation.py --images '$(BENCH_IMAGES)'
 	@$(DEV)/bin/python benchmarks/hot_path.py --images '$(BENCH_IMAGES)'
 
+# Folders of real drawings below IMAGES take part where they are; the corpus is drawn once.
+WEIGHTS ?= training/weights/design-vit
+REAL = $(wildcard $(addprefix $(IMAGES)/,us_designs uspto_drawings))
+
+.PHONY: evaluate
+evaluate: $(EXPORT)/.installed build/evaluation-corpus/manifest.json ## Retrieval quality of an encoder: table and page (WEIGHTS, IMAGES)
+	@$(EXPORT)/bin/python -m vitrine_training.evaluate --weights '$(WEIGHTS)' \
+	    $(if $(IMAGES),$(foreach folder,$(REAL),--real '$(folder)')) \
+	    --corpus build/evaluation-corpus --out build/evaluation
+
+build/evaluation-corpus/manifest.json: | $(EXPORT)/.installed
+	@$(EXPORT)/bin/python -m vitrine_training.corpus build/evaluation-corpus \
+	    --designs 384 --views 12 --seed 77
+
 build/bench-images: | $(DEV)/.installed
 	@$(DEV)/bin/python -m vitrine_training.samples $@
 
