@@ -15,7 +15,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from vitrine_client import copy_commands, display, errors, feedback_commands, watch_commands
+from vitrine_client import (
+    copy_commands,
+    display,
+    errors,
+    feedback_commands,
+    report_command,
+    watch_commands,
+)
 from vitrine_client.client import Client
 from vitrine_client.folder import Folder, FolderError, GroupFrom, IdFrom, scan
 from vitrine_client.ingest import Ingest
@@ -193,6 +200,7 @@ def status(*, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
 
 
 app.add_typer(copy_commands.commands)
+app.add_typer(report_command.commands)
 app.add_typer(watch_commands.commands, name="watch")
 app.add_typer(feedback_commands.commands, name="feedback")
 

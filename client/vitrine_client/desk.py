@@ -173,6 +173,32 @@ def quality(*, step: str = "day", collection: str = "default") -> Call[dict[str,
     return Call(method="GET", path=path, read=_read, params={"step": step})
 
 
+def report(
+    *,
+    images: Sequence[Image] = (),
+    item_id: str | None = None,
+    format: str = "json",
+    k: int = 10,
+    filter: Mapping[str, Any] | None = None,
+    group_by: str | None = None,
+    min_score: float | None = None,
+    class_field: str | None = None,
+    collection: str = "default",
+) -> Call[bytes]:
+    """A search as a document: format is json, csv or pdf. images are views of one thing."""
+    if bool(images) == (item_id is not None):
+        raise ValueError("a report of one of images and item_id")
+    options = given(filter=filter, group_by=group_by, min_score=min_score, class_field=class_field)
+    body: dict[str, Any] = {"format": format, "k": k, **options, **given(item_id=item_id)}
+    if images:
+        body["queries"] = [{"image": base64_of(read_image(image))} for image in images]
+
+    def read(response: httpx.Response) -> bytes:
+        return response.content
+
+    return json_call("POST", f"{collection_path(collection)}/reports", body, read)
+
+
 def _calibration(collection: str) -> str:
     return f"{collection_path(collection)}/copies/calibration"
 

@@ -34,6 +34,7 @@ _BUSY_S = 1.0
 # two of the same picture in the catalogue are no strangers
 _SAME_HASH = 4
 _SAME_COSINE = 0.999
+_SAME_POINTS = 30  # of strangers at most 9 agree by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,9 @@ def refuse_second(job: Job | None) -> None:
 
 
 def _same(evidence: Evidence) -> bool:
+    """A copy that the catalogue holds already, under another id."""
+    if evidence.alignment is not None and evidence.alignment.points >= _SAME_POINTS:
+        return True
     return (
         evidence.distance is not None
         and evidence.distance <= _SAME_HASH

@@ -236,18 +236,17 @@ def judge(
     calibration: Calibration,
 ) -> list[Copy]:
     """The evidence for each item, best first; those deleted meanwhile are left out."""
-    quick: list[tuple[float, Record, Evidence]] = []
+    looks: list[tuple[Record, Evidence]] = []
     for item_id in ids:
         try:
             record = collection.get(item_id)
             vector = collection.vector(item_id)
         except ItemNotFound:
             continue
-        evidence = _first_look(view, vectors, vector, collection.hashes(record.sequence).tolist())
-        quick.append((calibration.quick.weights.score(evidence), record, evidence))
-    quick.sort(key=lambda row: (-row[0], row[1].id))
+        hashed = collection.hashes(record.sequence).tolist()
+        looks.append((record, _first_look(view, vectors, vector, hashed)))
     copies = []
-    for place, (_, record, evidence) in enumerate(quick):
+    for place, (record, evidence) in enumerate(_promising(looks)):
         thumbnail = collection.thumbnail(record.id) if place < ALIGNED else None
         if thumbnail is not None:
             evidence = replace(evidence, alignment=_aligned(view, evidence, thumbnail))
@@ -255,6 +254,16 @@ def judge(
         copies.append(Copy(record.id, score, record.group, record.metadata, evidence))
     copies.sort(key=lambda copy: (-copy.score, copy.id))
     return copies
+
+
+def _promising(looks: Sequence[tuple[Record, Evidence]]) -> list[tuple[Record, Evidence]]:
+    """By the better of the two places, among the hashes and among the embeddings: a crop has a far
+    hash, a turned picture a far embedding.
+    """
+    features = np.array([evidence.features[:2] for _, evidence in looks]).reshape(-1, 2)
+    places = np.argsort(np.argsort(-features, axis=0, kind="stable"), axis=0)
+    order = np.lexsort((places.max(1), places.min(1)))
+    return [looks[at] for at in order.tolist()]
 
 
 def _first_look(

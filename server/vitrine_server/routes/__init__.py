@@ -9,6 +9,7 @@ from vitrine_server.routes import (
     embeddings,
     feedback,
     items,
+    reports,
     search,
     system,
     watches,
@@ -24,6 +25,7 @@ ROUTERS = (
     copies.router,
     watches.router,
     feedback.router,
+    reports.router,
     system.router,
     web.router,
 )
