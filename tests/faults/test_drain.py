@@ -15,6 +15,8 @@ from standing import SEARCH, exchange, picture, post
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 50 if FULL else 3
 CLIENTS = 12
 QUERIES = [post(SEARCH, picture(number), Connection="close") for number in range(20)]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 MUTANTS = 10_000 if FULL else 600
 IN_FLIGHT = 8
 PREPROCESSING = Preprocessing(size=224, resize="letterbox", mean=(0, 0, 0), std=(1, 1, 1))

@@ -23,6 +23,8 @@ from vitrine_server.manifest import Preprocessing
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 KNOWN = 40
 QUERIES = 100_000 if FULL else 1500
 SOAK_S = 1800.0 if FULL else 12.0

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from standing import Raw
 
+pytestmark = pytest.mark.slow
+
 IMAGE_S = 0.05  # 20 images a second
 SECONDS = 60.0 if FULL else 4.0
 WARM_UP_S = 2.0

@@ -15,6 +15,8 @@ from standing import SEARCH, exchange, picture, post, serving
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SLOW = 500 if FULL else 150
 LIMIT_S = 3.0
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from standing import Raw, Running
 
+pytestmark = pytest.mark.slow
+
 KNOWN = 12
 DOWN_S = 30.0 if FULL else 4.0
 QUERIES = [post(SEARCH + "?k=1", picture(n), X_Request_Timeout="3") for n in range(KNOWN)]
