@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
+import torch
 import tritonclient.grpc as triton
 from serving import TRITON_ENV, eventually, free_ports
 
-from vitrine_export import engines
+from vitrine_export import engines, text_export
+from vitrine_export.text import TextTower
 from vitrine_server import manifest as manifests
 from vitrine_server import triton_process
+from vitrine_server.tokens import MAX_TOKENS, tokenise
+from vitrine_training.text import TextTower as HashedTower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     Damage = Callable[[Path, dict[str, Any]], None]
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
+BUCKETS = 512
 
 
 def embed(
@@ -141,6 +146,20 @@ REFUSED: dict[Damage, str] = {
 SERVED: list[Damage] = [openvino_fails, onnxruntime_was_chosen, damaged_cache]
 
 
+def hashed_tower() -> HashedTower:
+    """A small text tower; the same weights each time."""
+    torch.manual_seed(0)
+    return HashedTower(buckets=BUCKETS, dim=16, embedding=256).eval()
+
+
+def publish_texts(image_folder: Path, work: Path) -> None:
+    """The tower in the vector space of the published images, by the real export."""
+    module = hashed_tower()
+    tower = TextTower(module=module, kind="hashed", length=MAX_TOKENS, buckets=BUCKETS)
+    built = text_export.build(tower, manifests.load(image_folder), work=work)
+    text_export.install(built, image_folder)
+
+
 @dataclass(frozen=True)
 class Models:
     """A running Triton with the published model and its variants; `index` by model name."""
@@ -162,6 +181,7 @@ def models(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )
         document = json.loads((target / "1" / "manifest.json").read_text())
         damage(target / "1", document)
+    publish_texts(root / "image_encoder" / "1", tmp_path_factory.mktemp("texts"))
     found = triton_process.find(TRITON_ENV)
     http, grpc, metrics = free_ports(3)
     command = [
@@ -312,3 +332,20 @@ def test_what_another_runtime_can_serve_is_served(
     with triton.InferenceServerClient(models.address) as connection:
         answer = connection.infer(damage.__name__, [tensor]).as_numpy("embedding")
     assert float(answer[0] @ np.array(expected, np.float32)) > 0.99
+
+
+def test_texts_are_embedded_beside_the_images(
+    models: Models, client: triton.InferenceServerClient
+) -> None:
+    assert models.index["text_encoder"]["state"] == "READY"
+    texts = ["a chair", "a lamp with a conical shade", "椅子", ""]
+
+    def ask(tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        tensor = triton.InferInput("tokens", tokens.shape, "INT64")
+        tensor.set_data_from_numpy(tokens)
+        return np.asarray(client.infer("text_encoder", [tensor]).as_numpy("embedding"))
+
+    tokens = tokenise(texts, buckets=BUCKETS)
+    np.testing.assert_allclose(ask(tokens), hashed_tower().encode(texts), atol=1e-4)
+    with pytest.raises(triton.InferenceServerException, match=rf"accepted is \(B, {MAX_TOKENS}\)"):
+        ask(tokens[:, :16].copy())
