@@ -39,19 +39,19 @@ class Client:
         self._connection = triton.InferenceServerClient(address)
         self._region = shared_memory.SharedMemory(create=True, size=pixels.nbytes)
         np.ndarray(pixels.shape, np.uint8, self._region.buf)[:] = pixels
-        self._name = f"batch-{number}"
+        name = f"batch-{number}"
         self._connection.register_system_shared_memory(
-            self._name, f"/{self._region.name.lstrip('/')}", pixels.nbytes
+            name, f"/{self._region.name.lstrip('/')}", pixels.nbytes
         )
         self._tensor = triton.InferInput("pixels", pixels.shape, "UINT8")
-        self._tensor.set_shared_memory(self._name, pixels.nbytes)
+        self._tensor.set_shared_memory(name, pixels.nbytes)
 
     def infer(self) -> NDArray[np.float32]:
         """The embeddings of the batch, (B, D)."""
         return np.asarray(self._connection.infer(MODEL, [self._tensor]).as_numpy("embedding"))
 
     def close(self) -> None:
-        self._connection.unregister_system_shared_memory(self._name)
+        # Triton, which may not yet have let go of the last batch, ends with this run.
         self._connection.close()
         self._region.close()
         self._region.unlink()
