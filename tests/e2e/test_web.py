@@ -233,7 +233,7 @@ def test_filters_scrolling_and_metadata_as_text(
     page.wait_for_function("() => document.querySelector('#filter-count').textContent === '(2)'")
     page.wait_for_function(
         "value => [...document.querySelectorAll('.details')]"
-        ".every(line => line.innerText.includes(value))",
+        ".every(line => line.textContent.includes(value))",
         arg=value,
     )
     _next_search(page, lambda: page.click("#filters-clear"))
