@@ -23,6 +23,7 @@ def test_killed_while_restoring(tmp_path: Path) -> None:
     chance = random.Random(3)
     possible: set[int | None] = {None}
     restores = writes = 0
+    round_trip_s = 0.0
     for _ in range(ROUNDS + 1):
         process = subprocess.Popen(
             [sys.executable, str(CHILD), str(tmp_path)], stdout=subprocess.PIPE
@@ -36,7 +37,15 @@ def test_killed_while_restoring(tmp_path: Path) -> None:
             assert shown in possible, f"{shown} is not of {possible}"
             assert sum(name.startswith("space-") for name in names) <= 1, names
             possible = {shown}
-            time.sleep(chance.uniform(0.05, 1.0))
+            early: list[bytes] = []
+            if round_trip_s:
+                time.sleep(chance.uniform(0.0, 5.0) * round_trip_s)
+            else:
+                # the first round shows how long a machine as busy as this one takes
+                started = time.monotonic()
+                while not early or json.loads(early[-1]) != ["restored"]:
+                    early.append(process.stdout.readline())
+                round_trip_s = time.monotonic() - started
         finally:
             process.kill()
             rest = process.stdout.read()
@@ -44,7 +53,7 @@ def test_killed_while_restoring(tmp_path: Path) -> None:
             process.wait()
         archived: int | None = None
         under_way = replaceable = False
-        for line in rest.splitlines():
+        for line in [*early, *rest.splitlines()]:
             word, *values = json.loads(line)
             if word == "restoring":
                 [archived] = values
