@@ -87,10 +87,9 @@ class Connection:
         await self._channel.close()
 
     async def _watch(self) -> None:
-        state = self._channel.get_state()
-        while state is grpc.ChannelConnectivity.READY:
-            await self._channel.wait_for_state_change(state)
-            state = self._channel.get_state()
+        # Whatever the state is by now: between two looks Triton may have gone and come back.
+        if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
         self.epoch += 1
 
 
@@ -159,7 +158,11 @@ class Tower:
         async def encode() -> NDArray[np.float32]:
             if not self.verified:
                 await self._verify()
-            return await self._infer(items, timeout_s=max(0.0, deadline - time.monotonic()))
+            epoch = self._connection.epoch
+            found = await self._infer(items, timeout_s=max(0.0, deadline - time.monotonic()))
+            if self._connection.epoch != epoch:
+                raise EncoderUnavailable("Triton was replaced meanwhile.", retry_after_s=1)
+            return found
 
         self._observe_batch(len(items))
         return list(await self._breaker.call(encode, deadline=deadline))

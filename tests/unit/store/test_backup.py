@@ -246,8 +246,10 @@ def test_images_without_a_record_are_removed_after_a_while(
     assert kept.collect(None, collection._store.images) == []
     assert (named in kept, unused in kept) == (True, False)
     assert collection.original("a") == b"an image"
+    monkeypatch.setattr(originals, "GRACE_S", 3600)
     collection.delete(["a"]).result()
     assert collection._collector._waiting == {named}
+    monkeypatch.setattr(originals, "GRACE_S", -1)
     collection._collector._run_waiting()
     assert named not in kept
 
