@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from standing import average_info, averages
 
-from vitrine_server import manifest
 from vitrine_server.tower import Encoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-DIMENSION = 8 * 8 * 3
 
 
 class AverageEncoder:
@@ -23,25 +21,10 @@ class AverageEncoder:
     has_text = False
 
     def __init__(self) -> None:
-        preprocessing = manifest.Preprocessing(
-            size=224, resize="letterbox", mean=(0, 0, 0), std=(1, 1, 1)
-        )
-        space = {"weights_sha256": "0" * 64, "pooling": "mean", "normalisation": "l2"}
-        self.info = manifest.EncoderInfo(
-            name="averages",
-            family="test",
-            source="tests",
-            licence="Apache-2.0",
-            trained=True,
-            dimension=DIMENSION,
-            preprocessing=preprocessing,
-            fingerprint=manifest.fingerprint(preprocessing=preprocessing, **space),
-            **space,
-        )
+        self.info = average_info()
 
     async def encode(self, pixels: NDArray[np.uint8], *, deadline: float) -> Encoded:
-        cells = pixels.reshape(8, 28, 8, 28, 3).mean((1, 3)).reshape(-1) - 127.3
-        return Encoded((cells / np.linalg.norm(cells)).astype(np.float32), 0.0, 0.0)
+        return Encoded(averages(pixels), 0.0, 0.0)
 
     async def encode_text(self, text: str, *, field: str, deadline: float) -> Encoded:
         raise AssertionError("this encoder has no text tower")

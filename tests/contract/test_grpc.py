@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from standins import DIMENSION, AverageEncoder
+from standing import DIMENSION
+from standins import AverageEncoder
 
 from vitrine_client import Item, Query, errors
 from vitrine_client.grpc_client import GrpcClient

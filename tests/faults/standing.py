@@ -47,21 +47,7 @@ class StandIn:
         self.hold = hold
         self.executed = 0
         self._batcher = Batcher[Any, Any](self._encode, max_batch=8, concurrency=1)
-        preprocessing = manifest.Preprocessing(
-            size=224, resize="letterbox", mean=(0, 0, 0), std=(1, 1, 1)
-        )
-        space = {"weights_sha256": "0" * 64, "pooling": "mean", "normalisation": "l2"}
-        self.info = manifest.EncoderInfo(
-            name="averages",
-            family="test",
-            source="tests",
-            licence="Apache-2.0",
-            trained=True,
-            dimension=DIMENSION,
-            preprocessing=preprocessing,
-            fingerprint=manifest.fingerprint(preprocessing=preprocessing, **space),
-            **space,
-        )
+        self.info = average_info()
 
     async def encode(self, pixels: NDArray[np.uint8], *, deadline: float) -> Encoded:
         done = await self._batcher.submit(pixels, deadline=deadline)
@@ -83,6 +69,25 @@ class StandIn:
 
     async def close(self) -> None:
         return
+
+
+def average_info() -> manifest.EncoderInfo:
+    """What a manifest would say about `averages`."""
+    preprocessing = manifest.Preprocessing(
+        size=224, resize="letterbox", mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    space = {"weights_sha256": "0" * 64, "pooling": "mean", "normalisation": "l2"}
+    return manifest.EncoderInfo(
+        name="averages",
+        family="test",
+        source="tests",
+        licence="Apache-2.0",
+        trained=True,
+        dimension=DIMENSION,
+        preprocessing=preprocessing,
+        fingerprint=manifest.fingerprint(preprocessing=preprocessing, **space),
+        **space,
+    )
 
 
 def averages(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
