@@ -133,7 +133,7 @@ class Maintenance:
 
     def _run(self, work: Callable[[], None]) -> None:
         # At no lower priority: a thread that waits while it holds the interpreter's lock keeps
-        # every search waiting (on a full machine: twice the p99, and merges ten times as long).
+        # every search waiting.
         try:
             work()
         except Stopped:
