@@ -100,7 +100,7 @@ def test_a_search_under_way_when_its_collection_is_dropped(
     collection = catalogue.create("c", CollectionSettings())
     collection.upsert([item("a")]).result()
     monkeypatch.setattr(
-        "vitrine_server.collection.search_state",
+        "vitrine_server.searching.search_state",
         lambda *args: [search_state(*args), catalogue.drop("c")][0],
     )
     with pytest.raises(errors.CollectionNotFound):

@@ -325,7 +325,7 @@ def test_a_search_sees_one_state_whatever_is_written_meanwhile(
 
     if moment == "searched":
         monkeypatch.setattr(
-            "vitrine_server.collection.search_state",
+            "vitrine_server.searching.search_state",
             lambda *args: [search_state(*args), change()][0],
         )
         [answer] = collection.search([query(old[0], 10)])
