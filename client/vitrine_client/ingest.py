@@ -18,6 +18,7 @@ from vitrine_client.ledger import Entry, digest, metadata_digest
 from vitrine_client.models import Item
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
 
     from vitrine_client.client import Client
@@ -52,7 +53,7 @@ class Outcome:
 
 
 class Ingest:
-    """One run. `stop` ends it early: what is on its way is finished and remembered."""
+    """One run over a folder."""
 
     def __init__(
         self,
@@ -62,18 +63,23 @@ class Ingest:
         collection: str,
         table: Table | None,
         group_from: GroupFrom,
+        announce_after: int | None = None,
+        stop: threading.Event,
     ) -> None:
+        """announce_after: the collection's last write, to write down before anything is sent.
+
+        stop ends the run early: what is on its way is finished and remembered.
+        """
         self._client = client
         self._ledger = ledger
         self._collection = collection
         self._table = table
         self._group_from = group_from
-        self._stopped = False
+        self._announce_after = announce_after
+        self._stop = stop
+        self._failed = False
         self._on_the_way: dict[str, tuple[Source, Entry]] = {}
         self.outcome = Outcome()
-
-    def stop(self) -> None:
-        self._stopped = True
 
     def ledger_is_stale(self) -> bool:
         """Whether the server has nothing of what it acknowledged, as after its data was deleted."""
@@ -97,8 +103,9 @@ class Ingest:
                 self.outcome.stored += 1
             elif isinstance(result.error, ServerFault):
                 failure = result.error
-                self.stop()
+                self._failed = True
             else:
+                self._ledger.withdraw(entry.id)
                 self.outcome.refused.append((source.name, str(result.error)))
             self.outcome.seconds = time.monotonic() - started
             watcher.advanced(self.outcome)
@@ -113,7 +120,7 @@ class Ingest:
 
     def _items(self, sources: Sequence[Source], watcher: Watcher) -> Iterator[Item]:
         for source in sources:
-            if self._stopped:
+            if self._failed or self._stop.is_set():
                 return
             item = self._item(source)
             if item is not None:
@@ -125,8 +132,9 @@ class Ingest:
         """What to send for a file; None when nothing has changed, or when it cannot be read."""
         metadata = self.metadata(source)
         known = self._ledger.entries.get(source.id)
-        if known is not None and known.metadata != metadata_digest(metadata):
-            known = None
+        changed = known is not None and known.metadata != metadata_digest(metadata)
+        if changed or source.id in self._ledger.announced:
+            known = None  # of what was announced nobody knows which version arrived
         if known is not None and known.is_unread(source):
             self.outcome.unchanged += 1
             return None
@@ -148,6 +156,8 @@ class Ingest:
             self.outcome.unchanged += 1
             return None
         self._on_the_way[source.id] = (source, entry)
+        if self._announce_after is not None:
+            self._ledger.announce(source.id, after=self._announce_after)
         return Item(id=source.id, image=image, metadata=metadata)
 
     def _remember(self, entry: Entry, *, sequence: int) -> None:

@@ -3,6 +3,11 @@
 One file for each server, collection and folder: a line a stored image, appended when the server
 has answered. A line that a kill has torn is dropped. The server's own list would do as well, but
 asking for each id costs a request, and it does not know a file's size and time of change.
+
+    [id, sequence, bytes, mtime_ns, content, metadata]    the server has it
+    [id, sequence]    about to be sent; the collection's last write was this one
+    [id, null]        what was about to be sent was refused
+    [id]              removed
 """
 
 from __future__ import annotations
@@ -44,6 +49,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, Entry] = {}
+        self.announced: dict[str, int] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = path.open("a+b")
         self._load()
@@ -60,14 +66,30 @@ class Ledger:
         self._file.close()
 
     def add(self, entry: Entry) -> None:
-        self.entries[entry.id] = entry
-        row = [entry.id, entry.sequence, entry.bytes, entry.mtime_ns, entry.content, entry.metadata]
-        self._file.write(json.dumps(row).encode() + b"\n")
-        # handed to the system: the line outlives this process, and only a power cut sends it again
-        self._file.flush()
+        self._write(
+            [entry.id, entry.sequence, entry.bytes, entry.mtime_ns, entry.content, entry.metadata]
+        )
+
+    def announce(self, item_id: str, *, after: int) -> None:
+        """Say that an item is about to be sent, when the collection's last write was `after`.
+
+        An earlier announcement that was never answered still holds.
+        """
+        if item_id not in self.announced:
+            self._write([item_id, after])
+
+    def withdraw(self, item_id: str) -> None:
+        """The server has refused what was announced."""
+        if item_id in self.announced:
+            self._write([item_id, None])
+
+    def remove(self, item_id: str) -> None:
+        """The server has the item no longer."""
+        self._write([item_id])
 
     def forget(self) -> None:
         self.entries.clear()
+        self.announced.clear()
         self._file.truncate(0)
 
     def sample(self, count: int) -> list[Entry]:
@@ -80,19 +102,36 @@ class Ledger:
         self._file.seek(0)
         good = 0
         for line in self._file:
-            entry = _entry(line)
-            if entry is None:
+            row = _row(line)
+            if row is None:
                 break
-            self.entries[entry.id] = entry
+            self._apply(row)
             good += len(line)
         self._file.truncate(good)
 
+    def _write(self, row: list[Any]) -> None:
+        self._apply(row)
+        self._file.write(json.dumps(row).encode() + b"\n")
+        # handed to the system: the line outlives this process, and only a power cut sends it again
+        self._file.flush()
 
-def ledger_path(*, url: str, collection: str, folder: Path) -> Path:
+    def _apply(self, row: list[Any]) -> None:
+        item_id = row[0]
+        if len(row) == 2 and row[1] is not None:
+            self.announced[item_id] = row[1]
+            return
+        self.announced.pop(item_id, None)
+        if len(row) == 1:
+            self.entries.pop(item_id, None)
+        elif len(row) > 2:
+            self.entries[item_id] = Entry(*row)
+
+
+def ledger_path(*, url: str, collection: str, folder: Path, kind: str = "ingest") -> Path:
     """Where the ledger of a server, collection and folder lies: under $XDG_STATE_HOME."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     name = "\n".join([url.rstrip("/"), collection, str(folder.resolve())])
-    return Path(state) / "vitrine" / "ingest" / f"{digest(os.fsencode(name))}.jsonl"
+    return Path(state) / "vitrine" / kind / f"{digest(os.fsencode(name))}.jsonl"
 
 
 def digest(data: bytes) -> str:
@@ -104,11 +143,11 @@ def metadata_digest(metadata: dict[str, Any]) -> str:
     return digest(json.dumps(metadata, sort_keys=True).encode())
 
 
-def _entry(line: bytes) -> Entry | None:
+def _row(line: bytes) -> list[Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        item_id, sequence, size, mtime_ns, content, metadata = json.loads(line)
+        row = json.loads(line)
     except ValueError:
         return None
-    return Entry(item_id, sequence, size, mtime_ns, content, metadata)
+    return row if isinstance(row, list) and len(row) in (1, 2, 6) else None

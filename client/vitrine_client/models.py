@@ -117,8 +117,8 @@ class SearchResult(_Answer):
 class Collection(_Answer):
     """A collection's settings and state.
 
-    index: what was asked for ("setting"), what the index is and why. read_only: a write has failed
-    on the disk, and only searches are answered.
+    index: what was asked for ("setting"), what the index is and why. sequence: of the last write.
+    read_only: a write has failed on the disk, and only searches are answered.
     """
 
     name: str
@@ -127,6 +127,7 @@ class Collection(_Answer):
     target_recall: float
     index: dict[str, Any]
     count: int
+    sequence: int = 0
     encoder: Encoder
     dimension: int
     read_only: bool = False

@@ -154,7 +154,9 @@ class ItemAnswer(BaseModel):
 
 
 class CollectionAnswer(BaseModel):
-    """`index` says what was asked for (`setting`), what the index is and why."""
+    """`index` says what was asked for (`setting`), what the index is and why. sequence: of the
+    last write.
+    """
 
     name: str
     metric: str
@@ -162,6 +164,7 @@ class CollectionAnswer(BaseModel):
     target_recall: float
     index: dict[str, Any]
     count: int
+    sequence: int
     encoder: Encoder
     dimension: int
     snapshot: str

@@ -61,6 +61,7 @@ def _shown(info: CollectionInfo) -> dict[str, Any]:
         **info.settings.model_dump(mode="json"),
         "index": {"setting": info.settings.index, **info.index},
         "count": info.count,
+        "sequence": info.sequence,
         "encoder": {"name": info.encoder.name, "fingerprint": info.encoder.fingerprint},
         "dimension": info.encoder.dimension,
         "snapshot": info.snapshot,

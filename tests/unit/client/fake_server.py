@@ -193,6 +193,7 @@ class FakeVitrine:
             "name": name,
             "index": {"setting": settings["index"], "family": "exact"},
             "count": len(self.items[name]),
+            "sequence": self.sequence,
             "encoder": ENCODER,
             "dimension": 64,
         }

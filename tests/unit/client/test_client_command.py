@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from fake_server import serve
 
-from vitrine_client import cli
+from vitrine_client import cli, folder_commands
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -262,7 +262,7 @@ def test_a_server_that_fails_in_the_middle(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (folder / "broken.jpg").unlink()
-    monkeypatch.setattr(cli, "PATIENT", cli.PROMPT)
+    monkeypatch.setattr(folder_commands, "PATIENT", folder_commands.PROMPT)
     fake.busy_items = 3
     arguments = ("ingest", folder, "--workers", 1, "--batch", 2)
     assert vitrine(*arguments) == 0
