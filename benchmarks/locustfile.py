@@ -28,6 +28,7 @@ from harness.pictures import load_folder
 from harness.scenarios import Mix, open_mix
 from harness.stages import StageLog
 from harness.triton import TritonRequests, decode_all
+from harness.wire import authorization
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -127,7 +128,7 @@ class VitrineUser(FastHttpUser):
             wanted.method,
             wanted.path,
             data=wanted.body,  # type: ignore[arg-type] # bytes go out as they are
-            headers=dict(wanted.headers),
+            headers={**wanted.headers, **authorization()},
             name=Shared.mix.names[index],
             catch_response=True,
         ) as response:

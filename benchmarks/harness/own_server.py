@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.machine import ROOT
+from harness.started import started
 from harness.triton_server import free_ports
 from vitrine_client import Client, VitrineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-START_TIMEOUT_S = 180
 
 
 @dataclass(frozen=True)
@@ -45,31 +42,14 @@ def own_server(**settings: str) -> Iterator[Addresses]:
             "data": f"{folder}/data",
             **settings,
         }
-        log = Path(folder) / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [Path(sys.executable).with_name("vitrine-serve")],
-                cwd=ROOT,
-                env={**os.environ, **{f"VITRINE_{k.upper()}": v for k, v in chosen.items()}},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            addresses = Addresses(f"http://127.0.0.1:{http_port}", f"127.0.0.1:{triton_grpc}")
-            _wait(process, addresses.url, log)
-            yield addresses
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not _ready(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"vitrine-serve does not start:\n{log.read_text()[-2000:]}")
-        time.sleep(0.3)
+        url = f"http://127.0.0.1:{http_port}"
+        with started(
+            [Path(sys.executable).with_name("vitrine-serve")],
+            answers=lambda: _ready(url),
+            environment={**os.environ, **{f"VITRINE_{k.upper()}": v for k, v in chosen.items()}},
+            folder=ROOT,
+        ):
+            yield Addresses(url, f"127.0.0.1:{triton_grpc}")
 
 
 def _ready(url: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import time
-import urllib.request
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import psutil
+
+from harness.wire import authorization
 
 ROLES = ("sidecar", "triton", "supervisor")
 
@@ -110,7 +112,7 @@ def _busy_s() -> float:
 
 def decode_cpu_s(url: str) -> float:
     """CPU seconds that the server has spent on decoding images, from its metrics."""
-    with urllib.request.urlopen(f"{url}/metrics") as answer:
+    with urlopen(Request(f"{url}/metrics", headers=authorization())) as answer:
         text = answer.read().decode()
     found = re.search(r"^vitrine_decode_cpu_seconds_total (\S+)", text, re.MULTILINE)
     if found is None:

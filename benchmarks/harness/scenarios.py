@@ -18,6 +18,7 @@ import numpy as np
 
 from harness.gallery import RECALL_AT, WRITES, hits_of
 from harness.pictures import content_type, salted, zipf
+from harness.wire import authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -290,7 +291,7 @@ def _refused(scenario: TextSearch) -> str | None:
     answer = httpx.post(
         scenario.gallery.url + asked.path,
         content=asked.body,
-        headers=dict(asked.headers),
+        headers={**asked.headers, **authorization()},
         timeout=60,
     )
     if answer.status_code == 200:

@@ -6,20 +6,16 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
+from harness.started import is_ready, started
 from vitrine_server import triton_process
 from vitrine_server.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-START_TIMEOUT_S = 180
 
 
 def configured(text: str, *, delay_us: int, max_batch: int, instances: int) -> str:
@@ -63,20 +59,12 @@ def running(repository: Path, *, environment: Path) -> Iterator[str]:
         model_repository=repository,
     )
     installation = triton_process.find(environment)
-    log = repository / "triton.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            triton_process.command(installation, settings, run=f"bench{os.getpid()}"),
-            env=triton_process.environment(installation),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _wait(process, f"http://127.0.0.1:{http_port}/v2/health/ready", log)
-            yield f"127.0.0.1:{grpc_port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
+    with started(
+        triton_process.command(installation, settings, run=f"bench{os.getpid()}"),
+        answers=lambda: is_ready(f"http://127.0.0.1:{http_port}/v2/health/ready"),
+        environment=triton_process.environment(installation),
+    ):
+        yield f"127.0.0.1:{grpc_port}"
 
 
 def free_ports(count: int) -> list[int]:
@@ -86,19 +74,3 @@ def free_ports(count: int) -> list[int]:
     for listener in listeners:
         listener.close()
     return ports
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not _answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"Triton does not start:\n{log.read_text()[-2000:]}")
-        time.sleep(0.2)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

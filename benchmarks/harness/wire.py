@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -53,22 +54,32 @@ def stages_ms(server_timing: str) -> dict[str, float]:
     return stages
 
 
+def authorization() -> dict[str, str]:
+    """The header that a server with API keys asks for: VITRINE_API_KEY, as in the client."""
+    key = os.environ.get("VITRINE_API_KEY")
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
+    """common: headers of every request."""
+
     host: str
     port: int
+    common: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, url: str) -> Target:
+        """A Vitrine, with the environment's API key."""
         parts = urlsplit(url)
-        return cls(parts.hostname or "127.0.0.1", parts.port or 80)
+        return cls(parts.hostname or "127.0.0.1", parts.port or 80, authorization())
 
     def encode(
         self, method: str, path: str, *, headers: Mapping[str, str], body: bytes = b""
     ) -> bytes:
         """A whole request as bytes."""
         lines = [f"{method} {path} HTTP/1.1", f"host: {self.host}:{self.port}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"{name}: {value}" for name, value in (*self.common.items(), *headers.items())]
         lines.append(f"content-length: {len(body)}")
         return "\r\n".join(lines).encode() + _END + body
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections import Counter
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
-from fake_server import FakeVitrine, Problem, serve
+from fake_server import Answer, FakeVitrine, Problem, serve
+from fake_server import Request as Asked
 from PIL import Image
 
 from harness.gallery import fill
 from harness.pictures import content_type, load_folder, salted, zipf
+from harness.saturate import saturate
 from harness.scenarios import Mix, Request, make, open_mix, parse_mix
 from harness.stages import StageLog
+from harness.wire import Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -186,3 +190,35 @@ def test_text_is_left_out_where_there_is_no_text_tower(
 def test_an_unknown_scenario_is_named() -> None:
     with pytest.raises(SystemExit, match="no scenario 'vide'"):
         make("vide", None, exponent=0, fresh=True, seed=0)  # type: ignore[arg-type]
+
+
+class WithKey(WithText):
+    """Answers nobody without its key."""
+
+    def answer(self, request: Asked) -> Answer:
+        if request.headers.get("authorization") == "Bearer vtr_right":
+            return super().answer(request)
+        return Answer(401, b'{"status": 401, "code": "unauthorized", "detail": "No key."}')
+
+
+def test_every_request_has_the_environments_key(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(WithKey()) as url:
+        monkeypatch.setenv("VITRINE_API_KEY", "vtr_right")
+        gallery = fill(url, load_folder(folder), collection="load")
+        mix = open_mix("image,text", gallery, exponent=0, fresh=True, seed=0)
+
+        def ask(target: Target) -> dict[int, int]:
+            def request(number: int) -> bytes:
+                asked = mix.request(number)[1]
+                return target.encode(
+                    asked.method, asked.path, headers=asked.headers, body=asked.body
+                )
+
+            running = saturate(target, request, connections=1, seconds=0.2, warmup_s=0)
+            return asyncio.run(running).statuses
+
+        assert ask(Target.of(url)).keys() == {200}
+        monkeypatch.delenv("VITRINE_API_KEY")
+        assert ask(Target.of(url)).keys() == {401}
