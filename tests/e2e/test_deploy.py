@@ -118,12 +118,20 @@ def test_a_query_asks_for_what_is_exported(
 
 
 def test_the_containers_processes(published: Path, tmp_path: Path) -> None:
-    """Triton by deploy/triton.py and the server by itself, as the two containers run them."""
-    http, triton_http, triton_grpc, triton_metrics = free_ports(4)
+    """Triton by deploy/triton.py and the server by itself, as the two containers run them,
+    with the keys that deploy/keys.sh makes."""
+    http, grpc, triton_http, triton_grpc, triton_metrics = free_ports(5)
+    subprocess.run(
+        [DEPLOY / "keys.sh", tmp_path / "secrets"],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        check=True,
+    )
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("VITRINE_")}
     common = inherited | {
         "VITRINE_HTTP_PORT": str(http),
-        "VITRINE_GRPC_PORT": "0",
+        "VITRINE_GRPC_PORT": str(grpc),
+        "VITRINE_API_KEYS": str(tmp_path / "secrets" / "api_keys"),
         "VITRINE_TRITON_HTTP_PORT": str(triton_http),
         "VITRINE_TRITON_GRPC_PORT": str(triton_grpc),
         "VITRINE_TRITON_METRICS_PORT": str(triton_metrics),
@@ -151,6 +159,10 @@ def test_the_containers_processes(published: Path, tmp_path: Path) -> None:
             return False
 
         eventually(ready, limit_s=180, what="the server is ready")
+        key = (tmp_path / "secrets" / "prometheus_key").read_text()
+        metrics = httpx.get(f"{address}/metrics", headers={"authorization": f"Bearer {key}"})
+        assert metrics.status_code == 200
+        assert httpx.get(f"{address}/metrics").status_code == 401
     finally:
         for process in reversed(processes):
             process.send_signal(signal.SIGTERM)
@@ -169,6 +181,8 @@ def prometheus(busy: Server, tmp_path: Path) -> Iterator[str]:
     text = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
     text = text.replace("vitrine:8080", f"127.0.0.1:{busy.ports['http_port']}")
     text = text.replace("triton:8002", f"127.0.0.1:{busy.ports['triton_metrics_port']}")
+    (tmp_path / "key").write_text("none is asked for")
+    text = text.replace("/run/secrets/prometheus_key", f"{tmp_path}/key")
     (tmp_path / "prometheus.yml").write_text(re.sub(r"(_interval): 5s", r"\1: 1s", text))
     (port,) = free_ports(1)
     options = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb"]

@@ -111,7 +111,7 @@ def test_ports_are_those_that_the_server_listens_on(workload: dict[str, Any]) ->
     (container,) = workload["spec"]["template"]["spec"]["containers"]
     listening = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert listening == (
-        {"http": ports["http_port"].default}
+        {"http": ports["http_port"].default, "grpc": ports["grpc_port"].default}
         if container["name"] == "vitrine"
         else {
             "http": ports["triton_http_port"].default,
@@ -136,6 +136,25 @@ def test_selectors_select() -> None:
         }.get(manifest["kind"])
         if selector is not None:
             assert selector(spec).items() <= labels[name].items(), manifest["kind"]
+
+
+def test_the_server_asks_for_a_key() -> None:
+    pod = named("StatefulSet", "vitrine")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert "VITRINE_ALLOW_ANONYMOUS" not in variables
+    folder, _, file = variables["VITRINE_API_KEYS"].rpartition("/")
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == folder]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == mount["name"]]
+    text = (FOLDER / "vitrine.yaml").read_text()
+    assert f"generic {volume['secret']['secretName']} -n vitrine" in text
+    assert f"--from-file=deploy/secrets/{file}\n" in text
+
+
+def test_the_server_is_reached_over_http_and_grpc() -> None:
+    ports = {port["targetPort"] for port in named("Service", "vitrine")["spec"]["ports"]}
+    rules = named("NetworkPolicy", "vitrine")["spec"]["ingress"]
+    assert ports == {port["port"] for port in rules[0]["ports"]} == {"http", "grpc"}
 
 
 def test_the_server_finds_triton() -> None:
