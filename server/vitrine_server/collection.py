@@ -12,6 +12,7 @@ import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import numpy as np
 import orjson
 import structlog
 
@@ -46,7 +47,7 @@ from vitrine_server.records import (
     check_hashes,
     check_id,
     check_metadata,
-    check_vector,
+    check_vectors,
     group_of,
     iso_time,
 )
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = [
@@ -156,27 +156,14 @@ class Collection:
 
     # Writing
 
-    def check(self, item: NewItem) -> Put:
-        """The item as it is stored. Raises Invalid, InvalidVector or TooLarge naming the field."""
-        check_id(item.id)
-        self._check_space()
-        return Put(
-            id=item.id,
-            vector=check_vector(item.vector, self.encoder.dimension, self.settings.metric),
-            metadata=check_metadata(item.metadata, self.settings.fields),
-            thumbnail=item.thumbnail,
-            image_sha256=item.image_sha256,
-            hashes=check_hashes(item.hashes).astype("<u8").tobytes(),
-        )
-
     def upsert(self, items: Sequence[NewItem]) -> Future[list[int]]:
         """Store items, replacing those with the same ids, all or none.
 
         The future gives their sequence numbers once they are on disk and searchable. Raises at once
-        what `check` raises, Overloaded when too many writes wait, StorageFailed when read-only; the
-        future can raise StorageFailed.
+        Invalid, InvalidVector or TooLarge naming the field, EncoderMismatch, Overloaded when too
+        many writes wait, StorageFailed when read-only; the future can raise StorageFailed.
         """
-        writes = [self.check(item) for item in items]
+        writes = self._checked(items) if items else []
         return self._writer.submit(
             writes, lambda written: [done.label for done in written if done.label is not None]
         )
@@ -342,6 +329,25 @@ class Collection:
                 accepted="a collection made with the encoder in use, or that encoder served",
             )
 
+    def _checked(self, items: Sequence[NewItem]) -> list[Put]:
+        """The items as they are stored."""
+        for item in items:
+            check_id(item.id)
+        self._check_space()
+        vectors = [item.vector for item in items]
+        checked = check_vectors(vectors, self.encoder.dimension, self.settings.metric)
+        return [
+            Put(
+                item.id,
+                vector,
+                check_metadata(item.metadata, self.settings.fields),
+                item.thumbnail,
+                item.image_sha256,
+                check_hashes(item.hashes).astype("<u8").tobytes() if item.hashes else b"",
+            )
+            for item, vector in zip(items, checked, strict=True)
+        ]
+
     # In the writer thread
 
     def _commit(self, writes: list[Write]) -> list[Written]:
@@ -352,21 +358,35 @@ class Collection:
         # before the commit takes them away from searches that hold this state
         state.leaving = {row.label: row for row in removed}
         self._store.commit()
-        for write, done in zip(writes, written, strict=True):
-            if isinstance(write, Delete) or done.label is None:
-                continue
-            metadata: Metadata = orjson.loads(write.metadata)
-            if len(self._known_fields) < MAX_KNOWN_FIELDS:
-                self._known_fields.update(metadata)
-            if isinstance(write, Put):
-                self._index.add(done.label, write.vector, metadata)
-            elif done.removed is not None:
-                self._index.add_again(done.label, done.removed.label, metadata)
+        self._add_to_index(writes, written)
         self._index.publish(self._store.sequence, [row.label for row in removed])
         self._hashes.follow(writes, written)
         self._collector.released(row.image_sha256 for row in removed if row.image_sha256)
         self._maintenance.wake()
         return written
+
+    def _add_to_index(self, writes: list[Write], written: list[Written]) -> None:
+        vectors: dict[int, NDArray[np.float32]] = {}  # by label
+        metadata: list[Metadata] = []
+        for write, done in zip(writes, written, strict=True):
+            if isinstance(write, Delete) or done.label is None:
+                continue
+            if isinstance(write, Put):
+                vectors[done.label] = write.vector
+            elif done.removed is not None:
+                before = done.removed.label
+                known = vectors.get(before)
+                vectors[done.label] = self._index.vector(before) if known is None else known
+            metadata.append(orjson.loads(write.metadata))
+        for fields in metadata:
+            if len(self._known_fields) < MAX_KNOWN_FIELDS:
+                self._known_fields.update(fields)
+        if vectors:
+            self._index.add(
+                list(vectors),
+                np.concatenate(list(vectors.values())).reshape(len(vectors), -1),
+                metadata,
+            )
 
 
 def description(settings: CollectionSettings, encoder: EncoderIdentity) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import orjson
 import structlog
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from vitrine_server.records import CollectionSettings, EncoderIdentity, Metadata
     from vitrine_server.store import Store
+
+_REPLAY_ROWS = 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -103,12 +107,16 @@ class Opening:
         return index
 
     def _replay(self, index: LiveIndex, after: int) -> None:
-        for label, text, vector in self._store.contents(after):
-            if len(vector) != self._encoder.dimension:
-                raise DamagedStore(f"{self._store.path}: write {label} has a wrong dimension.")
-            metadata: Metadata = orjson.loads(text)
-            self._known_fields.update(metadata)
-            index.add(label, vector, metadata)
+        contents = self._store.contents(after)
+        while rows := list(itertools.islice(contents, _REPLAY_ROWS)):
+            labels, texts, vectors = zip(*rows, strict=True)
+            for label, vector in zip(labels, vectors, strict=True):
+                if len(vector) != self._encoder.dimension:
+                    raise DamagedStore(f"{self._store.path}: write {label} has a wrong dimension.")
+            metadata: list[Metadata] = [orjson.loads(text) for text in texts]
+            for fields in metadata:
+                self._known_fields.update(fields)
+            index.add(labels, np.stack(vectors), metadata)
 
 
 def _contents(state: State) -> tuple[int, int]:

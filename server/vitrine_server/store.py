@@ -16,6 +16,7 @@ import time
 import zlib
 from collections import deque
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,7 @@ FILE_NAME = "store.db"
 
 _PAGE_BYTES = 8192
 _MAX_VARIABLES = 500
+_INSERT_ROWS = 16
 
 _ROW = "label, id, metadata, created, updated, image_sha256, items.crc"
 
@@ -117,8 +119,12 @@ class Store:
             found = self._find_all({write.id for write in writes})
             batch = Batch(self._counters, found, time.time_ns() // 1000)
             written = [batch.execute(write) for write in writes]
-            for statement, rows in batch.statements():
-                self._writer.executemany(statement, rows)
+            for statement, rows in batch.changes():
+                if rows:
+                    self._writer.executemany(statement, rows)
+            for table, rows in batch.inserts():
+                if rows:
+                    insert(self._writer, table, rows)
             self._counters = batch.counters
         except BaseException as error:
             self.rollback()
@@ -361,6 +367,19 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -16384")
     return connection
+
+
+def insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Add rows, many a statement: that takes two thirds of the time of `executemany`, and after
+    each row of that one another thread may take the interpreter's lock and keep it.
+    """
+    marks = f"({', '.join('?' * len(rows[0]))})"
+    whole = len(rows) - len(rows) % _INSERT_ROWS
+    many = f"INSERT INTO {table} VALUES {', '.join([marks] * _INSERT_ROWS)}"
+    for start in range(0, whole, _INSERT_ROWS):
+        values = chain.from_iterable(rows[start : start + _INSERT_ROWS])
+        connection.execute(many, tuple(values))
+    connection.executemany(f"INSERT INTO {table} VALUES {marks}", rows[whole:])
 
 
 def _storage_failed(error: sqlite3.Error) -> StorageFailed:

@@ -212,8 +212,7 @@ def matches(
         columns = {}
         for name in set(filters.fields_of(parsed)):
             columns[name] = new_column(collection.settings.fields.get(name))
-            for record, _ in page:
-                columns[name].append(record.metadata.get(name))
+            columns[name].append([record.metadata.get(name) for record, _ in page])
         good &= evaluate(parsed, columns, len(page))
     return [(watch, page[row][0], float(scores[row])) for row in np.flatnonzero(good).tolist()]
 

@@ -44,8 +44,8 @@ Entry: TypeAlias = "tuple[Key, ...]"
 
 
 class Column(Protocol):
-    def append(self, value: JsonValue) -> None:
-        """Add the value of the next row; None when it has none."""
+    def append(self, values: Sequence[JsonValue]) -> None:
+        """Add the values of the next rows; None for a row that has none."""
 
     def one_of(self, values: tuple[filters.Scalar, ...], count: int) -> NDArray[np.bool_]:
         """Mask (count,) of the rows that hold one of the values."""
@@ -93,14 +93,8 @@ class NumberColumn:
     def __init__(self, values: NDArray[np.float64] | None = None) -> None:
         self._values = Growing(np.float64) if values is None else Growing.of(values)
 
-    def append(self, value: JsonValue) -> None:
-        if isinstance(value, str):
-            number = date_number(value)
-        elif isinstance(value, (int, float)):
-            number = float(value)
-        else:
-            number = np.nan
-        self._values.append(number)
+    def append(self, values: Sequence[JsonValue]) -> None:
+        self._values.extend(np.array([_number(value) for value in values], np.float64))
 
     def one_of(self, values: tuple[filters.Scalar, ...], count: int) -> NDArray[np.bool_]:
         held = self._values.view(count)
@@ -154,8 +148,9 @@ class DictionaryColumn:
         for entry in entries:
             self._code(entry)
 
-    def append(self, value: JsonValue) -> None:
-        self._codes.append(self._code(_entry(value)))
+    def append(self, values: Sequence[JsonValue]) -> None:
+        codes = [self._code(_entry(value)) for value in values]
+        self._codes.extend(np.array(codes, np.int32))
 
     def _code(self, entry: Entry) -> int:
         code = self._code_of.get(entry)
@@ -240,12 +235,20 @@ class DictionaryColumn:
         table[[code for code in codes if code < len(table)]] = True
 
 
+def _number(value: JsonValue) -> float:
+    if isinstance(value, str):
+        return date_number(value)
+    return float(value) if isinstance(value, (int, float)) else np.nan
+
+
 def _key(value: filters.Scalar) -> Key:
     return isinstance(value, bool), value
 
 
 def _entry(value: JsonValue) -> Entry:
     """The plain values that a field holds; empty for none, or when it holds only objects."""
+    if isinstance(value, str):
+        return ((False, value),)
     values = value if isinstance(value, list) else [value]
     return tuple(
         _key(element)

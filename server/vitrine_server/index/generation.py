@@ -13,7 +13,7 @@ from vitrine_server.index.vectors import Vectors
 from vitrine_server.records import GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,12 +72,14 @@ class Generation:
             raise KeyError("a label without a row")
         return rows
 
-    def append(self, label: int, vector: NDArray[np.float32], metadata: Metadata) -> None:
-        """Write a row that no state shows yet; labels rise."""
-        self.labels.append(label)
-        self.vectors.append(vector)
+    def append(
+        self, labels: Sequence[int], vectors: NDArray[np.float32], metadata: Sequence[Metadata]
+    ) -> None:
+        """Write rows that no state shows yet: vectors (M, D); labels rise."""
+        self.labels.extend(np.array(labels, np.int64))
+        self.vectors.extend(vectors)
         for name, values in self.columns.items():
-            values.append(metadata.get(name))
+            values.append([fields.get(name) for fields in metadata])
 
     def copy(self, state: State, rows: NDArray[np.int64]) -> None:
         """Append rows of a state of another generation. Columns that are not here are left out."""

@@ -29,14 +29,17 @@ class LiveIndex:
         self._generation = generation
         self.state = State(generation, 0, AliveBits.every(len(generation.labels)))
 
-    def add(self, label: int, vector: NDArray[np.float32], metadata: Metadata) -> None:
-        """Write a row beyond the published state. `publish` makes it visible."""
-        self._generation.append(label, vector, metadata)
+    def add(
+        self, labels: Sequence[int], vectors: NDArray[np.float32], metadata: Sequence[Metadata]
+    ) -> None:
+        """Write rows beyond the published state: vectors (M, D). `publish` makes them visible."""
+        self._generation.append(labels, vectors, metadata)
 
-    def add_again(self, label: int, before: int, metadata: Metadata) -> None:
-        """Write a row with the vector of the row labelled `before`, as `add` does."""
-        rows = self._generation.rows_of(np.array([before], np.int64))
-        self._generation.append(label, self._generation.vectors.take(rows)[0], metadata)
+    def vector(self, label: int) -> NDArray[np.float32]:
+        """The vector (D,) of a row. Raises KeyError."""
+        rows = self._generation.rows_of(np.array([label], np.int64))
+        taken: NDArray[np.float32] = self._generation.vectors.take(rows)[0]
+        return taken
 
     def publish(self, sequence: int, removed: Sequence[int] = ()) -> None:
         """Show the added rows, without those whose labels are removed.
@@ -60,8 +63,7 @@ class LiveIndex:
         for row, value in zip(rows.tolist(), held, strict=True):
             by_row[row] = value
         filled = column.new_column(kind)
-        for value in by_row:
-            filled.append(value)
+        filled.append(by_row)
         # a new mapping: the states that are out there keep theirs
         self._generation.columns = {**self._generation.columns, name: filled}
         self._show(self.state.sequence, self.state.alive)

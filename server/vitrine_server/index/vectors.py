@@ -30,9 +30,6 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.head) + len(self._tail)
 
-    def append(self, vector: NDArray[np.float32]) -> None:
-        self._tail.append(vector)
-
     def extend(self, vectors: NDArray[np.float32]) -> None:
         self._tail.extend(vectors)
 

@@ -60,7 +60,7 @@ def test_vectors_in_two_pieces() -> None:
     whole = rng.standard_normal((3000, 8)).astype(np.float32)
     held = Vectors(whole[:1300])
     held.extend(whole[1300:2999])
-    held.append(whole[2999])
+    held.extend(whole[2999:])
     rows = rng.permutation(3000)[:500]
     np.testing.assert_array_equal(held.take(rows), whole[rows])
     expected = whole[rows] @ whole[0]

@@ -34,7 +34,7 @@ def made() -> tuple[LiveIndex, NDArray[np.float32], list[dict[str, Any]]]:
         rows.append(
             {"group": group, "colour": "red" if row % 3 else "blue", "lot": int(rng.integers(50))}
         )
-        index.add(row + 1, vectors[row], rows[-1])
+    index.add(range(1, ROWS + 1), vectors, rows)
     index.publish(ROWS, [label for label in range(1, ROWS + 1) if label % 7 == 0])
     return index, vectors, rows
 
