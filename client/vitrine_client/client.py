@@ -177,6 +177,17 @@ class Client:
         """The stored thumbnail, an encoded image."""
         return self._send(protocol.get_image(item_id, collection=collection))
 
+    def get_original(self, item_id: str, *, collection: str = "default") -> bytes:
+        """The image as it was sent; NotFound (`original_not_kept`) where it was not kept."""
+        return self._send(protocol.get_original(item_id, collection=collection))
+
+    def put_metadata(
+        self, item_id: str, metadata: Mapping[str, Any], *, collection: str = "default"
+    ) -> Stored:
+        """Replace an item's metadata; its image and vector stay."""
+        call = protocol.put_metadata(item_id, metadata, collection=collection)
+        return self._send(call)
+
     def delete_item(self, item_id: str, *, collection: str = "default") -> Stored:
         return self._send(protocol.delete_item(item_id, collection=collection))
 

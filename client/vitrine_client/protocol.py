@@ -158,10 +158,16 @@ def get_item(item_id: str, *, collection: str) -> Call[Record]:
 
 
 def get_image(item_id: str, *, collection: str) -> Call[bytes]:
-    def read(response: httpx.Response) -> bytes:
-        return response.content
+    return Call(method="GET", path=f"{_item(collection, item_id)}/image", read=_read_bytes)
 
-    return Call(method="GET", path=f"{_item(collection, item_id)}/image", read=read)
+
+def get_original(item_id: str, *, collection: str) -> Call[bytes]:
+    return Call(method="GET", path=f"{_item(collection, item_id)}/original", read=_read_bytes)
+
+
+def put_metadata(item_id: str, metadata: Mapping[str, Any], *, collection: str) -> Call[Stored]:
+    path = f"{_item(collection, item_id)}/metadata"
+    return json_call("PUT", path, dict(metadata), _read_stored)
 
 
 def delete_item(item_id: str, *, collection: str) -> Call[Stored]:
@@ -320,6 +326,10 @@ def _item_result(entry: Mapping[str, Any]) -> ItemResult:
         return ItemResult(id=entry["id"], sequence=int(entry["sequence"]))
     error = errors.from_problem(problem, status=int(problem["status"]))
     return ItemResult(id=entry["id"], error=error)
+
+
+def _read_bytes(response: httpx.Response) -> bytes:
+    return response.content
 
 
 def _read_nothing(response: httpx.Response) -> None:

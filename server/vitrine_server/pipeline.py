@@ -165,6 +165,17 @@ class Pipeline:
                 results = [next(sequences) if result == 0 else result for result in results]
         return results
 
+    async def update_metadata(
+        self, name: str, item_id: str, metadata: Metadata, times: StageTimes
+    ) -> int:
+        """Replace an item's metadata; the sequence number. Raises ItemNotFound, Invalid, ….
+
+        Durable and searchable on return.
+        """
+        collection = self._catalogue.get(name)
+        with self._admission.writes.admit(1), times.timed("store"):
+            return await asyncio.wrap_future(collection.update_metadata(item_id, metadata))
+
     async def delete(self, name: str, item_id: str, times: StageTimes) -> None:
         """Raises ItemNotFound. Durable on return."""
         collection = self._catalogue.get(name)

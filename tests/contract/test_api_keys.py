@@ -38,6 +38,8 @@ NEEDED = {
     ("DELETE", "/v1/collections/{collection}/items/{item_id}"): "write",
     ("GET", "/v1/collections/{collection}/items/{item_id}"): "read",
     ("GET", "/v1/collections/{collection}/items/{item_id}/image"): "read",
+    ("GET", "/v1/collections/{collection}/items/{item_id}/original"): "read",
+    ("PUT", "/v1/collections/{collection}/items/{item_id}/metadata"): "write",
     ("POST", "/v1/collections/{collection}/search"): "read",
     ("POST", "/v1/embeddings"): "read",
     ("POST", "/v1/compare"): "read",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ODD_IDS = [
     "a/b/c.png",
     "x/image",
+    "x/metadata",
     "100%25 sure.png",
     "a?b#c&d=e",
     "Ünï/漢字 椅.jpg",
@@ -90,6 +91,36 @@ async def test_items_by_image_vector_and_batch(
     with pytest.raises(errors.NotFound) as caught:
         await client.get_image("v")
     assert caught.value.code == "image_not_found"
+
+
+async def test_metadata_is_replaced_and_nothing_else(
+    client: AsyncClient, picture: Callable[..., bytes]
+) -> None:
+    stored = await client.put_item("a", image=picture(1), metadata={"group": "g", "n": 1})
+    before = (await client.search(image=picture(1), k=1, with_vector=True)).hits[0]
+    changed = await client.put_metadata("a", {"n": 2})
+    assert changed.sequence > stored.sequence
+    assert (await client.get_item("a")).metadata == {"n": 2}
+    assert (await client.get_image("a")).startswith(b"\xff\xd8")
+    (found,) = (await client.search(image=picture(1), filter={"n": 2}, with_vector=True)).hits
+    assert (found.id, found.group, found.vector) == ("a", None, before.vector)
+    with pytest.raises(errors.ItemNotFound):
+        await client.put_metadata("none", {})
+    with pytest.raises(errors.Invalid) as caught:
+        await client.put_metadata("a", {"group": 1})
+    assert caught.value.field == "metadata.group"
+    assert (await client.get_item("a")).metadata == {"n": 2}
+
+
+async def test_an_original_that_was_not_kept(
+    client: AsyncClient, picture: Callable[..., bytes]
+) -> None:
+    await client.put_item("a", image=picture(1))
+    with pytest.raises(errors.NotFound) as caught:
+        await client.get_original("a")
+    assert caught.value.code == "original_not_kept"
+    with pytest.raises(errors.ItemNotFound):
+        await client.get_original("none")
 
 
 @pytest.mark.parametrize("item_id", ODD_IDS)

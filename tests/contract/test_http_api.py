@@ -6,13 +6,17 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
+from standins import AverageEncoder
+
+from vitrine_server.app import create_app
+from vitrine_server.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import httpx
+    from pathlib import Path
 
 ITEMS = "/v1/collections/default/items"
 SEARCH = "/v1/collections/default/search"
@@ -173,6 +177,7 @@ async def test_malformed_json(http: httpx.AsyncClient, text: bytes, status: int,
         ("PUT", "/v1/collections/..%2F..%2Fetc", 422, "invalid_name"),
         ("GET", f"{ITEMS}/none", 404, "item_not_found"),
         ("GET", f"{ITEMS}/none/image", 404, "item_not_found"),
+        ("GET", f"{ITEMS}/none/original", 404, "item_not_found"),
         ("DELETE", f"{ITEMS}/none", 404, "item_not_found"),
         ("GET", f"{ITEMS}/%00", 422, "invalid_id"),
         ("GET", f"{ITEMS}/{'x' * 600}", 422, "invalid_id"),
@@ -204,6 +209,24 @@ async def test_a_refused_item_is_not_stored(
         answer = await http.put(f"{ITEMS}/m", content=whole, params={"metadata": metadata})
         assert answer.status_code in (400, 422)
     assert (await http.get("/v1/collections/default")).json()["count"] == 0
+
+
+async def test_an_original_comes_back_as_it_was_sent(
+    tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    app = create_app(Settings(data=tmp_path, keep_originals=True), encoder=AverageEncoder())
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://vitrine") as http,
+    ):
+        for name, kind, media_type in (("a", "WEBP", "image/webp"), ("b", "JPEG", "image/jpeg")):
+            image = picture(1, kind=kind)
+            await _put(http, name, image)
+            answer = await http.get(f"{ITEMS}/{name}/original")
+            assert answer.content == image
+            assert answer.headers["content-type"] == media_type
+            assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_openapi_describes_every_route(http: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""Items: store one or a batch, read, delete, and their thumbnails."""
+"""Items: store one or a batch, read, change, delete, and their images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from vitrine_server import bodies, schemas
+from vitrine_server import bodies, images, schemas
 from vitrine_server.errors import BadRequest, Invalid, NotFound, TooLarge, VitrineError
 from vitrine_server.metrics import StageTimes
 from vitrine_server.pipeline import Draft
@@ -64,6 +64,39 @@ async def get_image(request: Request, collection: str, item_id: str) -> Response
             accepted="the id of an item that was stored with its image",
         )
     return Response(thumbnail, media_type="image/jpeg")
+
+
+@route(router, "GET", _ITEM + "/original", scope="read", media_type="image/*")
+async def get_original(request: Request, collection: str, item_id: str) -> Response:
+    """The image as it was sent, where VITRINE_KEEP_ORIGINALS was on."""
+    parts, item_id = services(request), bodies.path_segment(item_id)
+    found = parts.catalogue.get(bodies.path_segment(collection))
+    image = await parts.pipeline.run(lambda: found.original(item_id))
+    kind = images.sniff(image)
+    return Response(
+        image,
+        media_type=f"image/{kind.lower()}" if kind else "application/octet-stream",
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
+
+
+@route(
+    router,
+    "PUT",
+    _ITEM + "/metadata",
+    scope="write",
+    answer=schemas.Stored,
+    body={bodies.JSON: {"schema": {"type": "object"}}},
+)
+async def put_metadata(request: Request, collection: str, item_id: str) -> Response:
+    """Replace an item's metadata; its image and vector stay."""
+    parts, name = services(request), bodies.path_segment(collection)
+    item_id = bodies.path_segment(item_id)
+    parts.catalogue.get(name)
+    metadata = bodies.parse_metadata(await bodies.read(request, parts.max_body_bytes))
+    times = StageTimes()
+    sequence = await parts.pipeline.update_metadata(name, item_id, metadata, times)
+    return timed_response(parts, {"id": item_id, "sequence": sequence}, times)
 
 
 @route(
