@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ import structlog
 from vitrine_server import snapshot
 from vitrine_server.index import ann
 from vitrine_server.index.choice import Choice, choose, free_memory
-from vitrine_server.index.faiss_api import cluster_order
+from vitrine_server.index.faiss_api import FAISS_VERSION, cluster_order
 from vitrine_server.index.live import Successor
 from vitrine_server.records import iso_time
 
@@ -288,7 +287,7 @@ class Maintenance:
             columns=infos,
             known_fields=known,
             created=iso_time(time.time_ns() // 1000),
-            tools={name: version(name) for name in ("faiss-cpu", "numpy")},
+            tools={"faiss": FAISS_VERSION, "numpy": np.__version__},
             files={},
         )
         return choice, writer.finish(manifest)

@@ -22,9 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vitrine_server import durable
 from vitrine_server.durable import Damaged, FileInfo
-from vitrine_server.index.ann import Ann, AnnFamily, Tuning
+from vitrine_server.index.ann import Ann, AnnFamily, Tuning, opened
 from vitrine_server.index.columns import load_column
-from vitrine_server.index.faiss_api import FaissIndex
 from vitrine_server.index.generation import Generation
 from vitrine_server.records import FieldType, JsonValue
 
@@ -213,7 +212,7 @@ def _open(folder: Path, manifest: Manifest) -> Generation:
     segments: tuple[Ann, ...] = ()
     if manifest.index is not None:
         made = manifest.index
-        index = FaissIndex.read(folder / _INDEX)
+        index = opened(folder / _INDEX, made.family)
         if index.count != manifest.count:
             raise ValueError(f"the index holds {index.count} vectors")
         tuning = Tuning(made.effort, made.candidates, made.recall, made.query_s)

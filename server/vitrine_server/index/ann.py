@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from vitrine_server.index import exact
+from vitrine_server.index import exact, gpu
 from vitrine_server.index.faiss_api import FaissIndex
 from vitrine_server.index.vectors import Vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from vitrine_server.index.faiss_api import Metric
 
-AnnFamily = Literal["hnsw", "ivf", "ivf_pq", "ivf_rabitq", "sq8", "fp16"]
+CpuFamily = Literal["hnsw", "ivf", "ivf_pq", "ivf_rabitq", "sq8", "fp16"]
+GpuFamily = Literal["gpu_flat", "gpu_ivf", "gpu_ivf_pq", "gpu_cagra"]
+AnnFamily = Literal[CpuFamily, GpuFamily]
+AnyIndex: TypeAlias = "FaissIndex | gpu.GpuIndex"
 
 MIN_ROWS = 1000  # fewer are no training set
 TUNING_QUERIES = 128
@@ -35,8 +39,8 @@ SEED = 20
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How hard to search. effort: lists probed or efSearch for k = 10. candidates: rows proposed
-    for each of the k. recall: measured at k = 10. query_s: measured time of one query, one core.
+    """How hard to search. effort: lists probed, efSearch or itopk for k = 10. candidates: rows
+    proposed for each of the k. recall: measured at k = 10. query_s: measured time of one query.
     """
 
     effort: int
@@ -62,7 +66,14 @@ _FAMILIES: dict[AnnFamily, _Family] = {
     "ivf_rabitq": _Family(_PROBES, (5, 10, 20, 40), lambda d: d // 8 + 16),
     "sq8": _Family((1,), (2, 4), lambda d: d),
     "fp16": _Family((1,), (2,), lambda d: 2 * d),
+    "gpu_flat": _Family((1,), (1,), lambda d: 4 * d),
+    "gpu_ivf": _Family(_PROBES, (1,), lambda d: 4 * d + 8),
+    "gpu_ivf_pq": _Family(_PROBES, (5, 10, 20, 40), lambda d: _product_codes(d) + 8),
+    "gpu_cagra": _Family(_EF, (2,), lambda d: 4 * d + 64 * 4),
 }
+# what FAISS's kernels take: codes a vector, and values a code
+_GPU_CODES = (64, 56, 48, 40, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)
+_GPU_CODE_VALUES = (4, 6, 8, 10, 12, 16, 20, 24, 28, 32)
 
 
 class TooLowRecall(Exception):
@@ -76,7 +87,22 @@ def bytes_per_vector(family: AnnFamily, dimension: int) -> int:
 
 def supported(family: AnnFamily, dimension: int, metric: Metric) -> bool:
     """Whether FAISS has this family: no graph or list under L1, codes in steps of 16 values."""
-    return metric != "l1" and dimension % 16 == 0
+    if metric == "l1" or dimension % 16:
+        return False
+    return {
+        "gpu_ivf_pq": _product_codes(dimension) > 0,
+        "gpu_cagra": gpu.has_cagra(),
+    }.get(family, True)
+
+
+def on_gpu(family: AnnFamily) -> bool:
+    return family in get_args(GpuFamily)
+
+
+def _product_codes(dimension: int) -> int:
+    """Codes of 8 bits a vector that a GPU has a kernel for; 0 when it has none."""
+    fitting = (m for m in _GPU_CODES if dimension / m in _GPU_CODE_VALUES)
+    return next(fitting, 0)
 
 
 def _factory(family: AnnFamily, dimension: int, rows: int) -> str:
@@ -89,6 +115,9 @@ def _factory(family: AnnFamily, dimension: int, rows: int) -> str:
         "ivf_rabitq": f"IVF{lists}_HNSW16,RaBitQfs",
         "sq8": "SQ8",
         "fp16": "SQfp16",
+        "gpu_flat": "Flat",
+        "gpu_ivf": f"IVF{lists},Flat",
+        "gpu_ivf_pq": f"IVF{lists},PQ{_product_codes(dimension)}",
     }[family]
 
 
@@ -96,7 +125,7 @@ class Ann:
     """An approximate index over rows 0 ≤ r < count. Immutable once it is shown to searches."""
 
     def __init__(
-        self, family: AnnFamily, index: FaissIndex, tuning: Tuning, tuned_rows: int | None = None
+        self, family: AnnFamily, index: AnyIndex, tuning: Tuning, tuned_rows: int | None = None
     ) -> None:
         """tuned_rows: how many rows it had when it was tuned; all of them by default."""
         self.family = family
@@ -127,10 +156,16 @@ class Ann:
             # everything that the search holds is worth an exact score
             fetch = min(max(fetch, round(self.tuning.effort)), self.count)
             effort = max(effort, fetch, round(fetch / share))
+        elif on_gpu(self.family):
+            # a GPU drops what is not allowed from its answer
+            fetch = min(round(fetch / share), self.count, gpu.MAX_ROWS)
+            effort = min(max(effort, fetch if self.family == "gpu_cagra" else 0), gpu.MAX_ROWS)
         return self.index.search(queries, fetch, effort, bits)
 
     def extended(self, vectors: NDArray[np.float32]) -> Ann:
-        """A copy that covers further rows; this one stays as it is."""
+        """A copy that covers further rows; this one, which is on the CPU, stays as it is."""
+        if not isinstance(self.index, FaissIndex):
+            raise TypeError(f"{self.family} takes no further rows")
         index = self.index.clone()
         index.add(vectors)
         return Ann(self.family, index, self.tuning, self.tuned_rows)
@@ -148,22 +183,33 @@ def build(
 
     stop: called often; raises to give up. Raises TooLowRecall.
     """
-    index = trained(family, vectors, metric)
-    fill(index, vectors, stop=stop)
+    index: AnyIndex
+    if family == "gpu_cagra":
+        index = gpu.cagra(vectors, euclidean=metric != "inner_product")
+    else:
+        index = trained(family, vectors, metric)
+        fill(index, vectors, stop=stop)
     return tuned(family, index, vectors, metric, target_recall, stop=stop)
 
 
-def trained(family: AnnFamily, vectors: NDArray[np.float32], metric: Metric) -> FaissIndex:
+def opened(path: Path, family: AnnFamily) -> AnyIndex:
+    """Read a verified file. Without its GPU, an index of a GPU is searched on the CPU."""
+    index = FaissIndex.read(path)
+    return gpu.on_gpu(index) if on_gpu(family) and gpu.present() else index
+
+
+def trained(family: AnnFamily, vectors: NDArray[np.float32], metric: Metric) -> AnyIndex:
     """An empty index whose quantisers are trained on a sample of vectors (N, D)."""
     rows, dimension = vectors.shape
-    index = FaissIndex.create(dimension, _factory(family, dimension, rows), metric)
+    empty = FaissIndex.create(dimension, _factory(family, dimension, rows), metric)
+    index: AnyIndex = gpu.on_gpu(empty) if on_gpu(family) else empty
     chance = np.random.default_rng(SEED)
     sample = min(rows, max(20_000, index.lists * _TRAIN_ROWS_PER_LIST))
     index.train(vectors[np.sort(chance.choice(rows, sample, replace=False))])
     return index
 
 
-def fill(index: FaissIndex, vectors: NDArray[np.float32], *, stop: Callable[[], None]) -> None:
+def fill(index: AnyIndex, vectors: NDArray[np.float32], *, stop: Callable[[], None]) -> None:
     """Add vectors (N, D) in steps; `stop` is called between them."""
     for start in range(0, len(vectors), _ADD_ROWS):
         stop()
@@ -172,7 +218,7 @@ def fill(index: FaissIndex, vectors: NDArray[np.float32], *, stop: Callable[[], 
 
 def tuned(
     family: AnnFamily,
-    index: FaissIndex,
+    index: AnyIndex,
     vectors: NDArray[np.float32],
     metric: Metric,
     target_recall: float,
@@ -229,11 +275,14 @@ def _measure(
     k: int,
     metric: Metric,
 ) -> tuple[float, float]:
-    """Recall@k without the query itself, and processor seconds for one query."""
-    hits, started = 0, time.thread_time()
+    """Recall@k without the query itself, and seconds for one query: this thread's on the CPU, or
+    all that pass while a GPU works.
+    """
+    clock = time.perf_counter if on_gpu(ann.family) else time.thread_time
+    hits, started = 0, clock()
     for query, wanted in zip(queries, expected, strict=True):
         rows = ann.propose(query[None], k + 1)[0]
         found = rescored(held, query, rows[rows >= 0], k + 1, metric)[1]
         hits += len(wanted & set(found.tolist()))
-    elapsed = time.thread_time() - started
+    elapsed = clock() - started
     return hits / sum(len(wanted) for wanted in expected), elapsed / len(queries)

@@ -27,6 +27,7 @@ Metric: TypeAlias = Literal["cosine", "inner_product", "l2", "l1"]
 
 # not an import statement: the type stubs inside the wheel are wrong about half of what is used here
 faiss: Any = importlib.import_module("faiss")
+FAISS_VERSION = str(faiss.__version__)
 
 # FAISS leaves its exact sequential kernel for a BLAS one (which cancels digits under L2) at 20.
 _QUERIES_PER_CALL = 16
@@ -142,6 +143,7 @@ class FaissIndex:
         self._inner = faiss.downcast_index(index)
         self._is_ivf = hasattr(self._inner, "nprobe")
         self._is_graph = hasattr(self._inner, "hnsw")
+        self.is_cagra = type(self._inner).__name__ == "GpuIndexCagra"
         self.count = int(index.ntotal)
         # inverted lists, 0 for an index without
         self.lists = int(self._inner.nlist) if self._is_ivf else 0
@@ -157,11 +159,22 @@ class FaissIndex:
         if created._is_ivf:
             created._inner.cp.niter = _KMEANS_ROUNDS
             created._inner.cp.spherical = metric != "l2"
-            created._quantizer.hnsw.efConstruction = _COARSE_BUILD_EFFORT
-            created._quantizer.hnsw.efSearch = _COARSE_BUILD_EFFORT
+            if hasattr(created._quantizer, "hnsw"):
+                created._quantizer.hnsw.efConstruction = _COARSE_BUILD_EFFORT
+                created._quantizer.hnsw.efSearch = _COARSE_BUILD_EFFORT
         elif created._is_graph:
             created._inner.hnsw.efConstruction = _HNSW_BUILD_EFFORT
         return created
+
+    @property
+    def raw(self) -> Any:
+        """FAISS's object, for `gpu` to copy."""
+        return self._index
+
+    @property
+    def is_product(self) -> bool:
+        """Whether its codes are product codes."""
+        return hasattr(self._inner, "pq")
 
     @property
     def _quantizer(self) -> Any:
@@ -188,7 +201,8 @@ class FaissIndex:
     ) -> NDArray[np.int64]:
         """Rows (B, k) int64 of the likely neighbours, in no reliable order; -1 where there is none.
 
-        effort: inverted lists probed, or HNSW's efSearch. bits: packed little-endian, rows allowed.
+        effort: inverted lists probed, HNSW's efSearch or CAGRA's itopk. bits: packed little-endian,
+        rows allowed.
         """
         use_one_core()
         if bits is not None:
@@ -211,13 +225,19 @@ class FaissIndex:
         return rows
 
     def _made_parameters(self, effort: int, selector: Any) -> Any:
+        if self.is_cagra:
+            wide = faiss.SearchParametersCagra()
+            wide.itopk_size = effort
+            return wide
         if self._is_ivf:
-            probes = min(effort, self.lists)
-            coarse = faiss.SearchParametersHNSW(efSearch=max(2 * probes, 16))
-            return faiss.SearchParametersIVF(nprobe=probes, sel=selector, quantizer_params=coarse)
+            made = faiss.SearchParametersIVF(nprobe=min(effort, self.lists), sel=selector)
+            if hasattr(self._quantizer, "hnsw"):
+                coarse = faiss.SearchParametersHNSW(efSearch=max(2 * made.nprobe, 16))
+                made.quantizer_params = coarse
+            return made
         if self._is_graph:
             return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
-        return faiss.SearchParameters(sel=selector)
+        return None if selector is None else faiss.SearchParameters(sel=selector)
 
     def write(self, path: Path) -> None:
         """Write to a path; not durable by itself."""
