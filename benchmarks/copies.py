@@ -1,10 +1,8 @@
-"""Recall of copies at a rate of false positives, for hash, embedding and all evidence together;
-and the time and memory that duplicates of a large catalogue take.
+"""Recall of copies at a rate of false positives, for hash, embedding and all evidence together.
 
-    python benchmarks/copies.py recall --images photos    # the table of docs/copies.md
-    python benchmarks/copies.py duplicates --items 100000
+    python benchmarks/copies.py --images photos    # the table of docs/copies.md
 
-`recall` stores 500 photos and looks up each of them changed in nine ways (the copies), and every
+It stores 500 photos and looks up each of them changed in nine ways (the copies), and every
 photo that is not stored, as it is and changed (the strangers). At each threshold the false
 positives are the strangers for whom anything at all is reported. Weights are fitted on one half of
 the photos and measured on the other, then the other way round.
@@ -15,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -27,7 +24,7 @@ from rich.table import Table
 
 from harness.engine import LocalEngine
 from harness.pictures import load_folder
-from vitrine_server import calibration, copies, duplicates, images, transformations
+from vitrine_server import calibration, copies, images, transformations
 from vitrine_server.catalogue import Catalogue
 from vitrine_server.evidence import Evidence, Model, Weights, fit, threshold_at
 from vitrine_server.hashes import of_thumbnail
@@ -46,7 +43,7 @@ RATE = 0.01
 
 def main() -> None:
     options = _options()
-    report = {"recall": recall, "duplicates": scan}[options.what](options)
+    report = recall(options)
     if options.output:
         options.output.write_text(json.dumps(report, indent=1))
 
@@ -178,80 +175,15 @@ def _fit(
     return fit(own, strange, with_alignment=with_alignment)
 
 
-def scan(options: argparse.Namespace) -> dict[str, object]:
-    """Vectors and hashes at random with planted pairs of near copies; no pictures."""
-    rng = np.random.default_rng(0)
-    dimension = options.dimension
-    identity = EncoderIdentity("synthetic", "0" * 64, dimension)
-    planted = options.items // 20
-    with tempfile.TemporaryDirectory() as folder:
-        catalogue = Catalogue(Path(folder), encoder=identity)
-        collection = catalogue.get("default")
-        vectors = rng.standard_normal((options.items, dimension), np.float32)
-        values = rng.integers(0, 2**64, options.items, np.uint64, endpoint=False)
-        copied = options.items - planted
-        for at in range(planted):
-            noise = 0.2 * rng.standard_normal(dimension).astype(np.float32)
-            vectors[copied + at] = vectors[at] + noise
-            flipped = rng.choice(64, int(rng.integers(0, 7)), replace=False)
-            values[copied + at] = values[at] ^ np.uint64(sum(1 << int(bit) for bit in flipped))
-        for start in range(0, options.items, 1000):
-            collection.upsert(
-                [
-                    NewItem(str(at), vectors[at], {}, hashes=(int(values[at]),))
-                    for at in range(start, min(start + 1000, options.items))
-                ]
-            ).result()
-        del vectors
-        before_mb = _peak_mb()
-        groups = [
-            {item["id"] for item in event["items"]}
-            for event in duplicates.find(collection, copies.DEFAULT)
-            if event["event"] == "group" or _told(event)
-        ]
-        index = collection.describe().index["family"]
-        catalogue.close()
-    expected = [{str(at), str(copied + at)} for at in range(planted)]
-    exact = sum(pair in groups for pair in expected)
-    report: dict[str, object] = {
-        "items": options.items,
-        "index": index,
-        "groups": len(groups),
-        "planted": planted,
-        "found": exact,
-        "end": _END,
-        "peak_mb_before": before_mb,
-        "peak_mb": _peak_mb(),
-    }
-    Console().print_json(json.dumps(report))
-    return report
-
-
-_END: dict[str, object] = {}
-
-
-def _told(event: dict[str, object]) -> bool:
-    if event["event"] == "end":
-        _END.update(event)
-    return False
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["recall", "duplicates"])
-    parser.add_argument("--images", type=Path, help="folder of photos")
+    parser.add_argument("--images", type=Path, required=True, help="folder of photos")
     default = ROOT / "model_repository/cpu/image_encoder/1"
     parser.add_argument("--engine", type=Path, default=default, help="folder of its manifest")
     parser.add_argument("--photos", type=int, default=500, help="stored")
     parser.add_argument("--changed", type=int, default=500, help="of them, looked up")
     parser.add_argument("--strangers", type=int, default=400, help="photos that are not stored")
     parser.add_argument("--raw", type=Path, help="pickle of all evidence")
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--output", type=Path, help="JSON of all figures")
     return parser.parse_args()
 

@@ -89,6 +89,24 @@ class Weights(BaseModel):
         )
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
 
+    def quick_scores(
+        self, distances: NDArray[np.int64], cosines: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """`score` of many pairs (M,) at once, without alignment. distances: -1 where unknown."""
+        far = np.where(distances < 0, FAR, np.minimum(distances, FAR))
+        deep = np.maximum(cosines, 0).astype(np.float64)
+        logits = self.bias + self.hash * (1 - far / FAR) + self.deep * deep
+        scores: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+        return scores
+
+    def least_cosine(self, score: float, *, distance: int) -> float:
+        """The cosine from which a pair at this distance reaches a score without alignment."""
+        logit = math.log(score / (1 - score))
+        missing = logit - self.bias - self.hash * (1 - min(distance, FAR) / FAR)
+        if missing <= 0:
+            return -1.0
+        return min(2.0, missing / self.deep) if self.deep > 0 else 2.0
+
 
 class Model(BaseModel):
     """Weights, and the score at which `false_positive_rate` of the strangers look like a copy."""
