@@ -33,7 +33,7 @@ from vitrine_server.pipeline import Pipeline
 from vitrine_server.records import EncoderIdentity
 from vitrine_server.rendering import PROBLEM, problem, problem_response
 from vitrine_server.routes import ROUTERS
-from vitrine_server.routes.declare import complete_openapi, serve_directly
+from vitrine_server.routes.declare import Direct, complete_openapi
 from vitrine_server.services import Services
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def create_app(
     )
     for router in ROUTERS:
         app.include_router(router)
-    serve_directly(app, ROUTERS)
     app.add_exception_handler(VitrineError, _on_vitrine_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(Direct, routers=ROUTERS)
     app.add_middleware(Door, keys=keys, budget=budget)
     if settings.cors_origins:
         app.add_middleware(

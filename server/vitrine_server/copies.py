@@ -220,9 +220,7 @@ def candidates(
     near = collection.near_hashes(
         [value for value, _, _ in view.oriented], max_distance=HASH_RADIUS, limit=CANDIDATES
     )
-    results = collection.search(
-        [SearchQuery(vector=vector, k=CANDIDATES, with_metadata=False) for vector in vectors]
-    )
+    results = collection.search([SearchQuery(vector=vector, k=CANDIDATES) for vector in vectors])
     ids = dict.fromkeys(match.id for match in near)
     ids |= dict.fromkeys(hit.id for result in results for hit in result.hits)
     ids.pop(without or "", None)

@@ -156,7 +156,7 @@ class _Calls:
             if hit.group is not None:
                 shown.group = hit.group
             if options.with_metadata:
-                shown.metadata = orjson.dumps(hit.metadata).decode()
+                shown.metadata = hit.item.metadata_json.decode()
             if hit.vector is not None:
                 shown.vector.values.extend(hit.vector.tolist())
         return response

@@ -63,7 +63,7 @@ class Part:
     """
 
     image: bytes | None = None
-    vector: list[float] | None = None
+    vector: Sequence[float] | None = None
     text: str | None = None
     item_id: str | None = None
     weight: float = 1.0
@@ -130,7 +130,6 @@ class Pipeline:
                 filter=options.filter,
                 group_by=options.group_by,
                 min_score=options.min_score,
-                with_metadata=options.with_metadata,
                 with_vector=options.with_vector,
             )
             result = await self._search(collection, query, deadline)
@@ -398,6 +397,6 @@ def _timed(encoded: Encoded, times: StageTimes) -> NDArray[np.float32]:
     return encoded.embedding
 
 
-def _vector(values: list[float]) -> NDArray[np.float32]:
+def _vector(values: Sequence[float]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # too large for float32 becomes inf, which is refused
         return np.asarray(values, np.float64).astype(np.float32)

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
@@ -25,20 +25,7 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 Metadata: TypeAlias = dict[str, JsonValue]
 
 FieldType = Literal["keyword", "number", "date", "bool"]
-IndexFamily = Literal[
-    "auto",
-    "exact",
-    "hnsw",
-    "ivf",
-    "ivf_pq",
-    "ivf_rabitq",
-    "sq8",
-    "fp16",
-    "gpu_flat",
-    "gpu_ivf",
-    "gpu_ivf_pq",
-    "gpu_cagra",
-]
+IndexFamily = Literal["auto", "exact", "hnsw", "ivf", "ivf_pq", "ivf_rabitq", "sq8", "fp16"]
 
 GROUP = "group"
 RESERVED_FIELDS = (GROUP, "not", "any")
@@ -113,14 +100,40 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """An answer to a search. score: larger is better (cosine, inner product, negative distance)."""
+class Shown:
+    """What hits show of an item, made once for all of them.
+
+    metadata_json: as stored. json_before_score, json_after_score: an answer's JSON of a hit, from
+    its first brace to its group.
+    """
 
     id: str
-    score: float
     group: str | None
-    metadata: Metadata | None
+    metadata_json: bytes
+    json_before_score: bytes
+    json_after_score: bytes
+
+
+class Hit(NamedTuple):
+    """An answer to a search. score: larger is better (cosine, inner product, negative distance)."""
+
+    item: Shown
+    score: float
     vector: NDArray[np.float32] | None
+
+    @property
+    def id(self) -> str:
+        return self.item.id
+
+    @property
+    def group(self) -> str | None:
+        return self.item.group
+
+    @property
+    def metadata(self) -> Metadata:
+        """Read from its JSON each time."""
+        metadata: Metadata = orjson.loads(self.item.metadata_json)
+        return metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +152,6 @@ class SearchQuery:
     filter: dict[str, JsonValue] | None = None
     group_by: str | None = None
     min_score: float | None = None
-    with_metadata: bool = True
     with_vector: bool = False
     views: tuple[NDArray[np.float32], ...] = ()
 

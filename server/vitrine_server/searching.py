@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,22 +19,22 @@ from vitrine_server.records import (
     SearchQuery,
     SearchResult,
     check_vector,
-    group_of,
 )
+from vitrine_server.shown import ShownItems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from vitrine_server.index.generation import State
     from vitrine_server.index.live import LiveIndex
     from vitrine_server.reading import Reading
+    from vitrine_server.records import Shown
     from vitrine_server.store import Store
     from vitrine_server.writer import Writer
-    from vitrine_server.writes import Row
 
 MAX_INFERRED_FIELDS = 32
+# About 10,000 items with little metadata.
+_SHOWN_BYTES = 8_000_000
 
 
 class Searcher:
@@ -58,6 +59,7 @@ class Searcher:
         self._known_fields = known_fields
         self._read = read
         self._writer = writer
+        self._shown = ShownItems(_SHOWN_BYTES)
 
     def search(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
         """Answer queries against one state. Raises InvalidVector, InvalidFilter, Invalid."""
@@ -145,9 +147,27 @@ class Searcher:
         queries: Sequence[SearchQuery],
         found: Sequence[Neighbours],
     ) -> list[tuple[Hit, ...]]:
-        wanted = {label for neighbours in found for label in neighbours.labels.tolist()}
-        rows = self._read(lambda store: store.rows(list(wanted)))
-        for label in wanted - rows.keys():
+        labels = [neighbours.labels.tolist() for neighbours in found]
+        wanted = {label for some in labels for label in some}
+        items = self._shown.known(wanted)
+        if unknown := wanted - items.keys():
+            items |= self._load(state, unknown)
+        return [
+            tuple(
+                Hit(items[label], score, vector)
+                for label, score, vector in zip(
+                    own,
+                    neighbours.scores.tolist(),
+                    state.vectors.take(neighbours.rows) if query.with_vector else repeat(None),
+                    strict=False,
+                )
+            )
+            for query, neighbours, own in zip(queries, found, labels, strict=True)
+        ]
+
+    def _load(self, state: State, labels: set[int]) -> dict[int, Shown]:
+        rows = self._read(lambda store: store.rows(list(labels)))
+        for label in labels - rows.keys():
             departed = state.departed(label)
             if departed is None:
                 raise Unavailable(
@@ -155,28 +175,4 @@ class Searcher:
                     code="collection_damaged",
                 )
             rows[label] = departed
-        return [
-            tuple(
-                _hit(rows[label], score, query, vector)
-                for label, score, vector in zip(
-                    neighbours.labels.tolist(),
-                    neighbours.scores.tolist(),
-                    state.vectors.take(neighbours.rows)
-                    if query.with_vector
-                    else [None] * len(neighbours.rows),
-                    strict=True,
-                )
-            )
-            for query, neighbours in zip(queries, found, strict=True)
-        ]
-
-
-def _hit(row: Row, score: float, query: SearchQuery, vector: NDArray[np.float32] | None) -> Hit:
-    metadata = row.metadata
-    return Hit(
-        id=row.id,
-        score=score,
-        group=group_of(metadata),
-        metadata=metadata if query.with_metadata else None,
-        vector=vector,
-    )
+        return self._shown.add(rows.values())

@@ -6,7 +6,7 @@ index 2.9; 16 queries one by one 290, as a matrix product 75.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from vitrine_server.index.faiss_api import Metric
     from vitrine_server.index.selection import Selection
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _GEMM_QUERIES = 4
 _GEMM_ROWS = 8192
@@ -63,8 +65,17 @@ def tops(
     scores: NDArray[np.float32], rows: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """`top` for each of B queries: scores and rows (B, M) to (B, min(k, M))."""
-    best = [top(*pair, k) for pair in zip(scores, rows, strict=True)]
-    return np.stack([pair[0] for pair in best]), np.stack([pair[1] for pair in best])
+    count = scores.shape[1]
+    if count > k:
+        best = scores.argpartition(count - k, axis=1)[:, count - k :]
+        scores, rows = _taken(scores, best), _taken(rows, best)
+    order = np.lexsort((rows, -scores))
+    return _taken(scores, order), _taken(rows, order)
+
+
+def _taken(values: NDArray[Scalar], columns: NDArray[np.int64]) -> NDArray[Scalar]:
+    taken: NDArray[Scalar] = np.take_along_axis(values, columns, axis=1)
+    return taken
 
 
 def _search_rows(
@@ -81,15 +92,19 @@ def _search_rows(
 def _search_blocks(
     queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    best_scores = np.empty((len(queries), 0), np.float32)
-    best_rows = np.empty((len(queries), 0), np.int64)
+    columns = np.ascontiguousarray(queries.T)
+    best: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
     for start in range(0, len(vectors), _GEMM_ROWS):
-        scores = queries @ vectors[start : start + _GEMM_ROWS].T
+        # this way round a product with few queries takes half the time
+        scores = (vectors[start : start + _GEMM_ROWS] @ columns).T
         rows = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
-        scores, rows = tops(scores, rows, k)
-        best_scores, best_rows = tops(
-            np.concatenate([best_scores, scores], axis=1),
-            np.concatenate([best_rows, rows], axis=1),
-            k,
-        )
-    return best_scores, best_rows
+        found = tops(scores, rows, k)
+        if best is not None:
+            found = tops(
+                np.concatenate([best[0], found[0]], axis=1),
+                np.concatenate([best[1], found[1]], axis=1),
+                k,
+            )
+        best = found
+    assert best is not None  # k is 0 without vectors
+    return best

@@ -7,6 +7,7 @@ here by reference and added to the document by `complete_openapi`.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,22 +15,22 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
-from starlette.routing import Route
 
 from vitrine_server import api_keys, bodies, desk_schemas, schemas
+from vitrine_server.errors import VitrineError
 from vitrine_server.records import CollectionSettings
-from vitrine_server.rendering import PROBLEM
+from vitrine_server.rendering import PROBLEM, problem_response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fastapi import APIRouter, FastAPI
-
-    from vitrine_server.api_keys import Scope
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
 COLLECTION = "/v1/collections/{collection}"
+_GROUP_NAME = re.compile(r"\(\?P<\w+>")
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {
@@ -65,7 +66,7 @@ def route(
     method: str,
     path: str,
     *,
-    scope: Scope | None,
+    scope: api_keys.Scope | None,
     answer: type | None = None,
     media_type: str = bodies.JSON,
     body: Mapping[str, Any] | None = None,
@@ -102,29 +103,64 @@ def route(
     return declare
 
 
-def serve_directly(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Put each route before FastAPI's own, which stays for the document and for refusals.
+class Direct:
+    """ASGI middleware: serves the routes that match. All else goes on to FastAPI, which documents
+    them and refuses what none of them takes.
 
     FastAPI looks for dependencies, parameters and response models that no handler here has, and
     that takes more of a request's time than the handler.
     """
-    app.router.routes[:0] = [
-        _direct(route)
-        for router in routers
-        for route in router.routes
-        if isinstance(route, APIRoute)
-    ]
+
+    def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
+        self._app = app
+        routes = [
+            route for router in routers for route in router.routes if isinstance(route, APIRoute)
+        ]
+        by_method: dict[str, list[APIRoute]] = {}
+        for route in routes:
+            for method in route.methods or ():
+                by_method.setdefault(method, []).append(route)
+        self._tables = {method: _Table(routes) for method, routes in by_method.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        table = self._tables.get(scope["method"]) if scope["type"] == "http" else None
+        found = None if table is None else table.find(scope["path"])
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        route, parameters = found
+        scope["route"] = route  # as metrics and logs name it
+        answer: Response
+        try:
+            answer = await route.endpoint(Request(scope, receive, send), **parameters)
+        except VitrineError as error:
+            answer = problem_response(error)
+        await answer(scope, receive, send)
 
 
-def _direct(documented: APIRoute) -> Route:
-    async def endpoint(request: Request) -> Response:
-        request.scope["route"] = documented  # as metrics and logs name it
-        answer: Response = await documented.endpoint(request, **request.path_params)
-        return answer
+class _Table:
+    """The routes of one method as one regular expression: the first that matches a path."""
 
-    direct = Route(documented.path, endpoint, include_in_schema=False)
-    direct.methods = set(documented.methods or ())  # Starlette would add HEAD
-    return direct
+    def __init__(self, routes: Sequence[APIRoute]) -> None:
+        alternatives = []
+        # by the number of the empty group at the end of its alternative: where its parameters
+        # begin, and their names
+        self._routes: dict[int, tuple[APIRoute, int, list[str]]] = {}
+        groups = 0
+        for route in routes:
+            names = list(route.path_regex.groupindex)
+            alternatives.append(_GROUP_NAME.sub("(", route.path_regex.pattern) + "()")
+            self._routes[groups + len(names) + 1] = route, groups, names
+            groups += len(names) + 1
+        self._pattern = re.compile("|".join(alternatives))
+
+    def find(self, path: str) -> tuple[APIRoute, dict[str, str]] | None:
+        match = self._pattern.match(path)
+        if match is None or match.lastindex is None:
+            return None
+        route, first, names = self._routes[match.lastindex]
+        values = match.groups()[first : first + len(names)]
+        return route, dict(zip(names, values, strict=True))
 
 
 def complete_openapi(app: FastAPI) -> None:

@@ -94,7 +94,7 @@ async def _content(
                 "group": hit.group,
                 "sequence": record.sequence,
                 "stored": record.updated,
-                "metadata": hit.metadata or {},
+                "metadata": hit.metadata if options.with_metadata else {},
                 "thumbnail_sha256": None if picture is None else _sha256(picture),
             }
         )
