@@ -25,7 +25,20 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 Metadata: TypeAlias = dict[str, JsonValue]
 
 FieldType = Literal["keyword", "number", "date", "bool"]
-IndexFamily = Literal["auto", "exact", "hnsw", "ivf", "ivf_pq", "ivf_rabitq", "sq8", "fp16"]
+IndexFamily = Literal[
+    "auto",
+    "exact",
+    "hnsw",
+    "ivf",
+    "ivf_pq",
+    "ivf_rabitq",
+    "sq8",
+    "fp16",
+    "gpu_flat",
+    "gpu_ivf",
+    "gpu_ivf_pq",
+    "gpu_cagra",
+]
 
 GROUP = "group"
 RESERVED_FIELDS = (GROUP, "not", "any")
