@@ -26,6 +26,7 @@ PACKAGES = (
     "vitrine-server",
 )
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def describe() -> dict[str, Any]:
@@ -41,6 +42,13 @@ def describe() -> dict[str, Any]:
         "commit": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+def result_folder(parent: Path, kind: str) -> Path:
+    """A new folder for the results of a run, named by the time."""
+    folder = parent / f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _cpu_name() -> str:

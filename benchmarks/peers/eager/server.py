@@ -3,7 +3,8 @@
     python benchmarks/peers/eager/server.py --images FOLDER --port 9001
 
 The same encoder and the same answers as Vitrine, on a straightforward path: Pillow, a float tensor,
-`model(x)`, a flat index. An `async def` that computes is a queue of length one.
+`model(x)`, a flat index. An `async def` that computes is a queue of length one. PyTorch has its own
+number of threads, one a core, which is the fastest for one image at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--encoder", default="design-vit")
+    parser.add_argument("--encoder", required=True)
     options = parser.parse_args()
 
     encoder = checkpoint.load(options.encoder)

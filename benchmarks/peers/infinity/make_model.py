@@ -1,7 +1,7 @@
-"""A model folder that infinity-emb can load: CLIP whose image tower has the size of a ViT-Ti/16 at
-224 (192 wide, 12 blocks, 3 heads), with random weights. Speed does not depend on their values.
+"""A model folder that infinity-emb can load: CLIP whose image tower is a ViT-S/16 at 224 (384 wide,
+12 blocks, 6 heads), with random weights. Speed does not depend on their values.
 
-    python make_model.py FOLDER        (in infinity's own environment)
+    python make_model.py FOLDER [WIDTH]        (in infinity's own environment; 192: ViT-Ti)
 """
 
 import json
@@ -19,7 +19,7 @@ from transformers import (
 )
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, width: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # the smallest byte-pair vocabulary that CLIP's tokenizer accepts: no text is ever sent
     words = ["<|startoftext|>", "<|endoftext|>", "a", "a</w>", "aa</w>"]
@@ -35,10 +35,10 @@ def main(folder: Path) -> None:
         projection_dim=256,
     )
     vision = CLIPVisionConfig(
-        hidden_size=192,
-        intermediate_size=768,
+        hidden_size=width,
+        intermediate_size=4 * width,
         num_hidden_layers=12,
-        num_attention_heads=3,
+        num_attention_heads=width // 64,
         patch_size=16,
         image_size=224,
         projection_dim=256,
@@ -51,4 +51,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 384)

@@ -3,7 +3,8 @@
     python benchmarks/peers/onnxruntime_inprocess/server.py --images FOLDER --port 9002
 
 No batching: each request decodes, encodes and searches in a thread of the pool, and the runtime's
-own threads share the cores. The graph is the FP32 one that Vitrine's export starts from.
+own threads share the cores (one thread an inference makes no difference at saturation). The graph
+is the FP32 one that Vitrine's export starts from.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--encoder", default="design-vit")
+    parser.add_argument("--encoder", required=True)
     options = parser.parse_args()
 
     encoder = checkpoint.load(options.encoder)
