@@ -193,10 +193,27 @@ def report(
     if images:
         body["queries"] = [{"image": base64_of(read_image(image))} for image in images]
 
-    def read(response: httpx.Response) -> bytes:
-        return response.content
+    return json_call("POST", f"{collection_path(collection)}/reports", body, _content)
 
-    return json_call("POST", f"{collection_path(collection)}/reports", body, read)
+
+def comparison_report(
+    *,
+    image: Image | None = None,
+    item_id: str | None = None,
+    with_item: str,
+    format: str = "json",
+    class_field: str | None = None,
+    collection: str = "default",
+) -> Call[bytes]:
+    """A comparison of an image, or of an item, with an item as a document: json, csv or pdf."""
+    if (image is None) == (item_id is None):
+        raise ValueError("a comparison of one of image and item_id")
+    a: dict[str, Any] = {"item_id": item_id, "collection": collection}
+    if image is not None:
+        a = {"image": base64_of(read_image(image))}
+    b = {"item_id": with_item, "collection": collection}
+    body = {"a": a, "b": b, "format": format, **given(class_field=class_field)}
+    return json_call("POST", "/v1/compare/reports", body, _content)
 
 
 def _calibration(collection: str) -> str:
@@ -221,6 +238,10 @@ def _read(response: httpx.Response) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise TypeError("an object was expected")
     return answer
+
+
+def _content(response: httpx.Response) -> bytes:
+    return response.content
 
 
 def _nothing(response: httpx.Response) -> None:

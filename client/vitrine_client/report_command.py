@@ -24,6 +24,10 @@ def report(
     ] = None,
     *,
     item_id: Annotated[str | None, typer.Option(help="A stored item instead of images.")] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Compare IMAGE with this item instead of searching."),
+    ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Number of hits.")] = 10,
     filter_text: Annotated[
         str | None, typer.Option("--filter", help="JSON over metadata, as of `vitrine search`.")
@@ -36,22 +40,34 @@ def report(
     collection: CollectionName = "default",
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Search, and write a document that says everything that the answer rests on."""
+    """Search or compare, and write a document that says everything that the answer rests on."""
     if output.suffix.lower() not in FORMATS:
         raise typer.BadParameter(f"not one of {', '.join(FORMATS)}", param_hint="OUTPUT")
-    with Client(url, retry=PROMPT) as client:
-        content = client.send(
-            desk.report(
-                images=images or (),
-                item_id=item_id,
-                format=output.suffix.lower()[1:],
-                k=k,
-                filter=json_object(filter_text, "--filter"),
-                group_by=group_by,
-                min_score=min_score,
-                class_field=class_field,
-                collection=collection,
-            )
+    format = output.suffix.lower()[1:]
+    if compare is None:
+        call = desk.report(
+            images=images or (),
+            item_id=item_id,
+            format=format,
+            k=k,
+            filter=json_object(filter_text, "--filter"),
+            group_by=group_by,
+            min_score=min_score,
+            class_field=class_field,
+            collection=collection,
         )
+    elif len(images or ()) > 1:
+        raise typer.BadParameter("compares one IMAGE", param_hint="--compare")
+    else:
+        call = desk.comparison_report(
+            image=images[0] if images else None,
+            item_id=item_id,
+            with_item=compare,
+            format=format,
+            class_field=class_field,
+            collection=collection,
+        )
+    with Client(url, retry=PROMPT) as client:
+        content = client.send(call)
     output.write_bytes(content)
     display.console().print("written to", display.plain(output))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vitrine_server.evidence import Calibration
-from vitrine_server.schemas import Encoder, QueryPart, SearchBody, WeightedPart
+from vitrine_server.schemas import CompareBody, Encoder, QueryPart, SearchBody, WeightedPart
 
 
 class _Request(BaseModel):
@@ -263,4 +263,40 @@ class ReportAnswer(BaseModel):
     digest: str
 
 
-BODIES = (CopiesBody, CalibrationBody, WatchBody, FeedbackBody, ReportBody)
+class ComparisonReportBody(CompareBody):
+    """Two pictures. class_field: the metadata field within which b's percentile is counted."""
+
+    format: Literal["json", "csv", "pdf"] = "json"
+    class_field: str | None = Field(None, min_length=1, max_length=128)
+
+
+class ComparisonReportAnswer(BaseModel):
+    """collection and percentile are of b, and null where b is no item. digest: as of a search's
+    report.
+    """
+
+    format: int
+    kind: Literal["comparison"]
+    created: str
+    server: str
+    encoder: Encoder
+    score: float
+    shown_score: float
+    a: dict[str, Any]
+    b: dict[str, Any]
+    matches: list[dict[str, Any]]
+    difference: dict[str, Any] | None
+    options: dict[str, Any]
+    collection: dict[str, Any] | None
+    percentile: dict[str, Any] | None
+    digest: str
+
+
+BODIES = (
+    CopiesBody,
+    CalibrationBody,
+    WatchBody,
+    FeedbackBody,
+    ReportBody,
+    ComparisonReportBody,
+)

@@ -1,4 +1,4 @@
-"""A search as a document that can be repeated and defended: JSON, CSV, PDF.
+"""A search as a document that can be repeated and defended: JSON and CSV; PDF in `report_pdf`.
 
 The JSON holds everything that the answer depends on: the query's hashes, options and filter, the
 encoder's fingerprint, the state of the collection that was searched, and for each hit its score,
@@ -11,18 +11,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import orjson
-from reportlab.lib import colors
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
-from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.cidfonts import UnicodeCIDFont
-from reportlab.platypus import Image, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vitrine_server.collection import Collection
-    from vitrine_server.records import Hit
+    from vitrine_server.records import Metadata
 
 FORMAT = 1
 MAX_COMPARED = 200_000
@@ -40,15 +32,23 @@ NOTICE = (
 )
 
 _PAGE = 1000
-_FONT = "STSong-Light"  # one of Adobe's standard CJK fonts, which every reader has: not embedded
-_IMAGE_MM = 26.0
-_QUERY_MM = 45.0
+
+
+class Scored(Protocol):
+    """An item and its score, such as a hit."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def metadata(self) -> Metadata: ...
 
 
 def percentiles(
     collection: Collection,
     vector: NDArray[np.float32],
-    hits: Sequence[Hit],
+    hits: Sequence[Scored],
     class_field: str | None,
 ) -> tuple[dict[str, dict[str, Any]], int]:
     """For each hit: among how many items of its class it is, and the share that scores below it.
@@ -112,103 +112,16 @@ def as_csv(content: Mapping[str, Any]) -> str:
             "thumbnail_sha256": hit["thumbnail_sha256"],
         }
         writer.writerow(
-            [*map(_plain, (hit[name] for name in names)), *map(_plain, (same | own).values())]
+            [
+                *map(plain_cell, (hit[name] for name in names)),
+                *map(plain_cell, (same | own).values()),
+            ]
         )
     return file.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def plain_cell(value: Any) -> Any:
     """Spreadsheets run what looks like a formula (OWASP, CSV Injection)."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return "" if value is None else value
-
-
-def as_pdf(
-    content: Mapping[str, Any], queries: Sequence[bytes], pictures: Mapping[str, bytes]
-) -> bytes:
-    """The same bytes for the same content. queries: JPEGs; pictures: thumbnails by item id."""
-    pdfmetrics.registerFont(UnicodeCIDFont(_FONT))
-    base = getSampleStyleSheet()["Normal"]
-    text = ParagraphStyle("text", base, fontName=_FONT, fontSize=8, leading=10, wordWrap="CJK")
-    title = ParagraphStyle("title", text, fontSize=15, leading=20)
-
-    def words(value: object, style: ParagraphStyle = text) -> Paragraph:
-        return Paragraph(escape(str(value)), style)
-
-    story: list[Any] = [words("Search report", title), Spacer(1, 3 * mm)]
-    if queries:
-        row = [_picture(data, _QUERY_MM) for data in queries[:4]]
-        story += [Table([row], hAlign="LEFT"), Spacer(1, 2 * mm)]
-    facts = [[words(name), words(value)] for name, value in _facts(content)]
-    story += [_lined(Table(facts, colWidths=[38 * mm, 142 * mm])), Spacer(1, 4 * mm)]
-    rows: list[list[Any]] = [[words(n) for n in ("#", "picture", "item", "score", "percentile")]]
-    for hit in content["hits"]:
-        picture = pictures.get(hit["id"])
-        lines = [hit["id"], *(f"{key}: {value}" for key, value in hit["metadata"].items())]
-        rows.append(
-            [
-                words(hit["rank"]),
-                "" if picture is None else _picture(picture, _IMAGE_MM),
-                [words(line[:200]) for line in lines[:10]],
-                words(f"{hit['score']:.4f}"),
-                words(f"{hit['percentile']:.2f} of {hit['class_items']:,}"),
-            ]
-        )
-    widths = [10 * mm, 32 * mm, 88 * mm, 20 * mm, 30 * mm]
-    story += [_lined(Table(rows, colWidths=widths, repeatRows=1)), Spacer(1, 4 * mm)]
-    story.append(words(NOTICE))
-    file = io.BytesIO()
-    SimpleDocTemplate(
-        file,
-        pagesize=A4,
-        title="Vitrine search report",
-        author="Vitrine",
-        leftMargin=15 * mm,
-        rightMargin=15 * mm,
-        topMargin=15 * mm,
-        bottomMargin=15 * mm,
-        invariant=1,  # no clock and no chance in the file
-    ).build(story)
-    return file.getvalue()
-
-
-def _facts(content: Mapping[str, Any]) -> list[tuple[str, object]]:
-    collection, encoder = content["collection"], content["encoder"]
-    facts: list[tuple[str, object]] = [
-        ("made", content["created"]),
-        ("collection", f"{collection['name']}, {collection['count']:,} items"),
-        ("state searched", f"{collection['snapshot']}, write {collection['sequence']:,}"),
-        ("index", orjson.dumps(collection["index"]).decode()),
-        ("encoder", f"{encoder['name']}, fingerprint {encoder['fingerprint']}"),
-        ("compared for percentiles", f"{content['compared']:,} items"),
-    ]
-    facts += [("query", orjson.dumps(part).decode()) for part in content["query"]]
-    facts += [
-        (name, orjson.dumps(value).decode() if isinstance(value, dict) else value)
-        for name, value in content["options"].items()
-        if value is not None
-    ]
-    return [*facts, ("server", content["server"]), ("digest (SHA-256)", content["digest"])]
-
-
-def _lined(table: Table) -> Table:
-    table.setStyle(
-        TableStyle(
-            [
-                ("LINEBELOW", (0, 0), (-1, -1), 0.3, colors.lightgrey),
-                ("VALIGN", (0, 0), (-1, -1), "TOP"),
-                ("LEFTPADDING", (0, 0), (-1, -1), 2),
-                ("TOPPADDING", (0, 0), (-1, -1), 2),
-                ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
-            ]
-        )
-    )
-    return table
-
-
-def _picture(data: bytes, side_mm: float) -> Image:
-    image = Image(io.BytesIO(data))
-    scale = side_mm * mm / max(image.imageWidth, image.imageHeight)
-    image.drawWidth, image.drawHeight = image.imageWidth * scale, image.imageHeight * scale
-    return image

@@ -10,10 +10,18 @@ import cv2
 import simplejpeg
 from fastapi import APIRouter, Request, Response
 
-from vitrine_server import bodies, schemas
+from vitrine_server import (
+    bodies,
+    comparison_report,
+    desk_schemas,
+    figures,
+    report_pdf,
+    schemas,
+)
 from vitrine_server.catalogue import DEFAULT
 from vitrine_server.compare import Source
 from vitrine_server.errors import Invalid
+from vitrine_server.metrics import StageTimes
 from vitrine_server.rendering import json_response
 from vitrine_server.routes.declare import body_of, route
 from vitrine_server.services import services
@@ -44,6 +52,32 @@ async def compare(request: Request) -> Response:
     info = parts.encoder.info
     shown = _shown(found)
     return json_response(shown | {"encoder": {"name": info.name, "fingerprint": info.fingerprint}})
+
+
+@route(
+    router,
+    "POST",
+    "/v1/compare/reports",
+    scope="read",
+    answer=desk_schemas.ComparisonReportAnswer,
+    body=body_of(bodies.JSON, "ComparisonReportBody"),
+)
+async def make_report(request: Request) -> Response:
+    """Compare, and say everything that the answer rests on; `format`: json, csv or pdf."""
+    parts = services(request)
+    body = await bodies.read(request, parts.max_body_bytes)
+    asked = bodies.parse_json(desk_schemas.ComparisonReportBody, body)
+    a, b = _source(asked.a, "a"), _source(asked.b, "b")
+    found = await parts.comparer.compare(a, b)
+    content = await comparison_report.content(
+        parts, a, b, found, class_field=asked.class_field, times=StageTimes()
+    )
+    if asked.format == "json":
+        return json_response(content)
+    if asked.format == "csv":
+        return Response(comparison_report.as_csv(content), media_type="text/csv")
+    made = await parts.pipeline.run(lambda: report_pdf.comparison(content, figures.of(found)))
+    return Response(made, media_type="application/pdf")
 
 
 def _source(given: schemas.CompareSource, where: str) -> Source:

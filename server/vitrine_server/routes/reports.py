@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
-from vitrine_server import bodies, desk_schemas, images, report, schemas
+from vitrine_server import bodies, desk_schemas, images, report, report_pdf, schemas
 from vitrine_server.errors import Invalid
 from vitrine_server.metrics import StageTimes
 from vitrine_server.pipeline import Part
@@ -59,7 +59,7 @@ async def make_report(request: Request, collection: str) -> Response:
         for part in query
         if (picture := await parts.pipeline.run(partial(_query_picture, parts, found, part)))
     ]
-    made = await parts.pipeline.run(lambda: report.as_pdf(content, shown, pictures))
+    made = await parts.pipeline.run(lambda: report_pdf.search(content, shown, pictures))
     return Response(made, media_type="application/pdf")
 
 
