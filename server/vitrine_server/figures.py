@@ -49,7 +49,7 @@ def heat(view: Pixels, falls: NDArray[np.float32]) -> Pixels:
     warm = cv2.resize(
         (falls >= 0).astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST
     )
-    colour = np.where(warm[..., None] > 0, np.float32(_WARM), np.float32(_COOL))
+    colour = np.where(warm[..., None] > 0, np.array(_WARM), np.array(_COOL))
     share = np.clip(cover, 0, 1)[..., None]
     return np.asarray(view * (1 - share) + colour * share, np.uint8)
 
