@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from vitrine_client.models import (
         Collection,
+        Combine,
         Embeddings,
         FieldType,
         Image,
@@ -205,13 +206,15 @@ class Client:
         filter: Mapping[str, Any] | None = None,
         group_by: str | None = None,
         min_score: float | None = None,
+        combine: Combine = "sum",
         with_metadata: bool = True,
         with_vector: bool = False,
     ) -> SearchResult:
         """The k nearest items, best first, by one of image, vector (D,), text, item_id, queries.
 
-        `queries` are combined by their weights into one. `filter` is a JSON object over metadata
-        fields; `group_by` keeps the best item of each group.
+        `queries` are combined by their weights into one; with combine="views" they are views of one
+        design, and each group scores the mean of the views' best matches in it. `filter` is a JSON
+        object over metadata fields; `group_by` keeps the best item of each group.
         """
         return self._send(
             protocol.search(
@@ -226,6 +229,7 @@ class Client:
                 filter=filter,
                 group_by=group_by,
                 min_score=min_score,
+                combine=combine,
                 with_metadata=with_metadata,
                 with_vector=with_vector,
             )

@@ -20,6 +20,7 @@ Image: TypeAlias = bytes | str | Path
 Vector: TypeAlias = Sequence[float] | NDArray[Any]
 Metadata: TypeAlias = Mapping[str, Any]
 FieldType: TypeAlias = Literal["keyword", "number", "date", "bool"]
+Combine: TypeAlias = Literal["sum", "views"]
 
 
 def read_image(image: Image) -> bytes:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from vitrine_client.models import FieldType, Image, Vector
+    from vitrine_client.models import Combine, FieldType, Image, Vector
 
 T = TypeVar("T")
 
@@ -188,6 +188,7 @@ def search(
     filter: Mapping[str, Any] | None,
     group_by: str | None,
     min_score: float | None,
+    combine: Combine,
     with_metadata: bool,
     with_vector: bool,
 ) -> Call[SearchResult]:
@@ -198,6 +199,7 @@ def search(
         filter=filter,
         group_by=group_by,
         min_score=min_score,
+        combine=None if combine == "sum" else combine,
         with_metadata=None if with_metadata else False,
         with_vector=with_vector or None,
     )

@@ -122,9 +122,13 @@ class Pipeline:
         pictures = sum(part.image is not None or part.text is not None for part in parts)
         gate = self._admission.queries if pictures else self._admission.lookups
         with gate.admit(pictures or 1):
-            vector = await self._query_vector(collection, parts, times, deadline)
+            if options.combine == "views":
+                vector, *views = await self._views(collection, parts, times, deadline)
+            else:
+                vector, views = await self._query_vector(collection, parts, times, deadline), []
             query = SearchQuery(
                 vector=vector,
+                views=tuple(views),
                 k=options.k,
                 offset=options.offset,
                 filter=options.filter,
@@ -236,6 +240,20 @@ class Pipeline:
                 accepted="queries whose weighted sum is not zero",
             )
         return total
+
+    async def _views(
+        self, collection: Collection, parts: Sequence[Part], times: StageTimes, deadline: float
+    ) -> list[NDArray[np.float32]]:
+        """The vectors of the parts, which count alike."""
+        if any(part.weight != 1 for part in parts):
+            raise Invalid(
+                "Views have no weights.",
+                field="queries",
+                accepted='queries of weight 1, or "combine": "sum"',
+            )
+        return await asyncio.gather(
+            *(self._part_vector(collection, part, times, deadline) for part in parts)
+        )
 
     async def _part_vector(
         self, collection: Collection, part: Part, times: StageTimes, deadline: float

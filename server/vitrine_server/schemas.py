@@ -28,13 +28,18 @@ Filter = Annotated[dict[str, Any], BeforeValidator(_json_object)]
 
 
 class SearchOptions(_Request):
-    """How many hits, which, and what each holds. k + offset is limited by VITRINE_MAX_K."""
+    """How many hits, which, and what each holds. k + offset is limited by VITRINE_MAX_K.
+
+    combine: several queries are one weighted sum, or views of one design: then each group (group_by
+    is needed) scores the mean, over the views, of the view's best match in it.
+    """
 
     k: int = Field(10, ge=1)
     offset: int = Field(0, ge=0)
     filter: Filter | None = None
     group_by: str | None = Field(None, min_length=1, max_length=128)
     min_score: float | None = Field(None, allow_inf_nan=False)
+    combine: Literal["sum", "views"] = "sum"
     with_metadata: bool = True
     with_vector: bool = False
 

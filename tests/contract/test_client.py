@@ -123,6 +123,30 @@ async def test_an_original_that_was_not_kept(
         await client.get_original("none")
 
 
+async def test_views_of_one_design_score_each_group_by_their_mean(client: AsyncClient) -> None:
+    axes = np.eye(192, dtype=np.float32)
+    front, side = Query(vector=axes[0]), Query(vector=axes[1])
+    # one image of "near" is almost the front and another the side; "sum" is between the two
+    await client.put_item("front", vector=axes[0] + 0.2 * axes[2], metadata={"group": "near"})
+    await client.put_item("side", vector=axes[1] + 0.2 * axes[3], metadata={"group": "near"})
+    await client.put_item("between", vector=axes[0] + axes[1], metadata={"group": "sum"})
+    (best, second) = (
+        await client.search(queries=[front, side], combine="views", group_by="group")
+    ).hits
+    assert (best.group, second.group) == ("near", "sum")
+    assert best.score == pytest.approx(1 / 1.04**0.5, abs=1e-5)
+    assert second.score == pytest.approx(0.5**0.5, abs=1e-5)
+    summed = (await client.search(queries=[front, side], group_by="group")).hits
+    assert [hit.group for hit in summed] == ["sum", "near"]
+    for wrong, field in (
+        ({"queries": [front, side]}, "group_by"),
+        ({"queries": [front, Query(vector=axes[1], weight=2)], "group_by": "group"}, "queries"),
+    ):
+        with pytest.raises(errors.Invalid) as caught:
+            await client.search(combine="views", **wrong)  # type: ignore[arg-type]
+        assert caught.value.field == field
+
+
 @pytest.mark.parametrize("item_id", ODD_IDS)
 async def test_any_id_reaches_its_own_item(
     client: AsyncClient, picture: Callable[..., bytes], item_id: str
