@@ -45,12 +45,16 @@ class PixelEncoder(nn.Module):
         # (x / 255 - mean) / std as one multiplication and one addition, in float64 first
         mean = np.asarray(preprocessing.mean, np.float64)
         std = np.asarray(preprocessing.std, np.float64)
-        self.register_buffer("scale", torch.from_numpy(1 / (255 * std)).float())
-        self.register_buffer("shift", torch.from_numpy(-mean / std).float())
+        scale, shift = 1 / (255 * std), -mean / std
+        if np.ptp(scale) == np.ptp(shift) == 0:
+            scale, shift = scale[:1], shift[:1]
+        self.register_buffer("scale", torch.from_numpy(scale).float()[:, None, None])
+        self.register_buffer("shift", torch.from_numpy(shift).float()[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        # The cast comes first: TensorRT takes UINT8 as an input and for nothing else.
-        x = (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)
+        # The cast comes first: TensorRT takes UINT8 as an input and for nothing else. The layout
+        # changes next: OpenVINO's arithmetic is slow on a last axis of three.
+        x = pixels.float().permute(0, 3, 1, 2) * self.scale + self.shift
         return F.normalize(self.tower(x), dim=-1)
 
 
