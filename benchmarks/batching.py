@@ -76,8 +76,12 @@ def main() -> None:
     files = [picture.data for picture in load_folder(options.images, limit=options.limit)]
     pixels = decode_all(files, published.encoder.preprocessing)
     grid = [
-        Setting(*values)
-        for values in itertools.product(options.delay_us, options.max_batch, options.instances)
+        Setting(delay_us, max_batch, instances)
+        for delay_us, max_batch, instances in itertools.product(
+            options.delay_us, options.max_batch, options.instances
+        )
+        # a batch of one waits for nobody
+        if max_batch > 1 or delay_us == min(options.delay_us)
     ]
     visits = [setting for _ in range(options.rounds) for setting in random.sample(grid, len(grid))]
     samples: list[Sample] = []
@@ -86,18 +90,18 @@ def main() -> None:
     best, clients = recommend(samples, slo)
     _print(samples, slo)
     chosen = configured(config, **asdict(best))
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "config.pbtxt").write_text(chosen)
+    folder = machine.result_folder(options.output, "-batching")
+    (folder / "config.pbtxt").write_text(chosen)
     for instances in options.instances:
         svg = _heat_map(samples, instances, slo)
-        (options.output / f"batching-{instances}-instances.svg").write_text(svg)
+        (folder / f"batching-{instances}-instances.svg").write_text(svg)
     rate = 0.8 * _median(samples, best, clients).per_s
     proof = {
         name: _by_the_clock(text, repository, pixels, rate, slo, options)
         for name, text in (("recommended", chosen), ("present", config))
     }
     write_json(
-        options.output / "batching.json",
+        folder / "batching.json",
         {
             "machine": machine.describe(),
             "slo": str(slo),
@@ -113,7 +117,7 @@ def main() -> None:
         f"{proof['recommended']:.1f} ms, present {proof['present']:.1f} ms."
     )
     if proof["recommended"] < proof["present"]:
-        adopt = f"cp {options.output / 'config.pbtxt'} {repository / 'image_encoder'}"
+        adopt = f"cp {folder / 'config.pbtxt'} {repository / 'image_encoder'}"
         screen.print(f"To adopt it: {adopt}")
     else:
         screen.print("The present setting does no worse: there is nothing to adopt.")
@@ -278,12 +282,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--delay-us", type=numbers, default=[0, 1000, 5000])
     parser.add_argument("--max-batch", type=numbers, default=[1, 8, 32])
     parser.add_argument("--instances", type=numbers, default=[1, 2])
-    parser.add_argument("--clients", type=numbers, default=[1, 4, 16, 32])
+    parser.add_argument("--clients", type=numbers, default=[1, 8, 32])
     parser.add_argument("--slo", default="p99<100ms")
-    parser.add_argument("--seconds", type=float, default=5.0, help="at each number of clients")
-    parser.add_argument("--rounds", type=int, default=3)
-    default = Path(__file__).parent / "results" / "batching"
-    parser.add_argument("--output", type=Path, default=default)
+    parser.add_argument("--seconds", type=float, default=2.5, help="at each number of clients")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--output", type=Path, default=machine.RESULTS, help="a folder by time goes here"
+    )
     return parser.parse_args()
 
 

@@ -13,7 +13,6 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +57,7 @@ def main() -> None:
 
 def _measure(options: argparse.Namespace, like: dict[str, Any]) -> None:
     slo = Slo.parse(options.slo)
-    folder = options.output / datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True)
+    folder = machine.result_folder(options.output)
     pictures = load_folder(options.images, limit=options.limit, seed=options.seed)
     gallery = fill(options.url, pictures, collection=options.collection)
     mix = open_mix(
@@ -163,7 +161,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--start", action="store_true", help="a server of its own, not --url")
     parser.add_argument("--triton", default="127.0.0.1:8001", help="its gRPC; empty: not observed")
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--limit", type=int, default=500, help="images of the folder to use")
+    parser.add_argument("--limit", type=int, default=300, help="images of the folder to use")
     parser.add_argument("--collection", default="load")
     parser.add_argument("--mix", default="image", help="such as image:8,vector:2")
     parser.add_argument("--slo", default="p99<100ms")
@@ -173,10 +171,10 @@ def _options() -> argparse.Namespace:
         help="default: around the measured capacity",
     )
     parser.add_argument("--arrivals", choices=("poisson", "constant"), default="poisson")
-    parser.add_argument("--step-s", type=float, default=10.0, help="counted at each rate")
+    parser.add_argument("--step-s", type=float, default=8.0, help="counted at each rate")
     parser.add_argument("--warmup-s", type=float, default=2.0, help="before it")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--refine", type=int, default=3, help="halvings around the objective")
+    parser.add_argument("--refine", type=int, default=2, help="halvings around the objective")
     parser.add_argument("--timeout-s", type=float, default=10.0)
     parser.add_argument("--connections", type=int, default=32, help="opened ahead")
     parser.add_argument("--zipf", type=float, default=0.8, help="exponent of repetition; 0: none")
@@ -185,8 +183,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--like", type=Path, help="a run whose rates and settings are taken")
-    default = Path(__file__).parent / "results"
-    parser.add_argument("--output", type=Path, default=default, help="a folder by time goes here")
+    parser.add_argument(
+        "--output", type=Path, default=machine.RESULTS, help="a folder by time goes here"
+    )
     return parser.parse_args()
 
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 COLOURS = ("#0b6e99", "#e0912f", "#5a9367", "#a4508b", "#c8443f", "#6b7a8f", "#b8a038")
-WIDTH, HEIGHT = 760, 340
-LEFT, RIGHT, TOP, BOTTOM = 64, 110, 16, 46
-_INK, _FAINT = "#1d2733", "#dde3e8"
+WIDTH, HEIGHT = 640, 330
+LEFT, RIGHT, TOP, BOTTOM = 64, 96, 16, 46
+_INK, _PALE, _FAINT, _GREY = "#1d2733", "#5b6876", "#dde3e8", "#ccd3da"
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
+    """ticks: labels by value, where round numbers say less."""
+
     label: str
     log: bool = False
     low: float | None = None
     high: float | None = None
+    ticks: Mapping[float, str] | None = None
 
 
 class _Scale:
-    """Values to pixels; knows its ticks."""
+    """Values to pixels; knows its ticks and their labels."""
 
     def __init__(self, axis: Axis, values: Sequence[float], start: float, end: float) -> None:
         found = [v for v in values if math.isfinite(v) and (v > 0 or not axis.log)]
@@ -46,12 +49,15 @@ class _Scale:
         self._log = axis.log
         if axis.log:
             low, high = max(low, 1e-12), max(high, low * 1.01, 1e-11)
-            self.ticks = _log_ticks(low, high)
-            low, high = min(low, self.ticks[0]), max(high, self.ticks[-1])
+            ticks = _log_ticks(low, high)
+            low, high = min(low, ticks[0]), max(high, ticks[-1])
         else:
             high = high if high > low else low + 1.0
-            self.ticks = _ticks(low, high)
-            high = max(high, self.ticks[-1])
+            ticks = _ticks(low, high)
+            high = max(high, ticks[-1])
+        self.labels = {tick: f"{tick:g}" for tick in ticks}
+        if axis.ticks is not None:
+            self.labels = {at: label for at, label in axis.ticks.items() if low <= at <= high}
         self._low, self._high = self._of(low), self._of(high)
         self._start, self._end = start, end
 
@@ -79,10 +85,8 @@ def lines(
     parts = [_frame(across, up, x.label, y.label)]
     for label, at in marks.items():
         parts.append(_rule(across(at), TOP, across(at), HEIGHT - BOTTOM))
-        parts.append(_text(across(at) + 4, TOP + 10, label, colour="#5b6876"))
-    for label, at in limits.items():
-        parts.append(_rule(LEFT, up(at), WIDTH - RIGHT, up(at)))
-        parts.append(_text(LEFT + 6, up(at) - 4, label, colour="#5b6876"))
+        parts.append(_text(across(at) + 4, TOP + 10, label, colour=_PALE))
+    parts += [_rule(LEFT, up(at), WIDTH - RIGHT, up(at)) for at in limits.values()]
     ends: list[tuple[float, str, str]] = []
     for number, line in enumerate(drawn):
         colour = COLOURS[number % len(COLOURS)]
@@ -105,6 +109,7 @@ def lines(
         if points:
             ends.append((points[-1][1], line.name, colour))
     parts.extend(_end_labels(ends))
+    parts += [_text(LEFT + 6, up(at) - 4, label, colour=_PALE) for label, at in limits.items()]
     return _svg(parts)
 
 
@@ -114,29 +119,32 @@ def stacked(
     *,
     x: str,
     y: str,
+    grey: str = "",
 ) -> str:
-    """Stacked bars: (label, value by name) each, in the order of `names` from the bottom."""
+    """Stacked bars: (label, value by name) each, in the order of `names` from the bottom. grey: the
+    name of what is there, but not the matter."""
+    colours = {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(names)} | {grey: _GREY}
     tops = [sum(values.get(name, 0.0) for name in names) for _, values in bars]
     up = _Scale(Axis(y, low=0.0), tops, HEIGHT - BOTTOM, TOP)
     parts = [_frame(None, up, x, y)]
     slot = (WIDTH - RIGHT - LEFT) / max(1, len(bars))
     for at, (label, values) in enumerate(bars):
         left, below = LEFT + slot * (at + 0.15), 0.0
-        for number, name in enumerate(names):
+        for name in names:
             value = values.get(name, 0.0)
             parts.append(
                 f'<rect x="{left:.1f}" y="{up(below + value):.1f}" width="{slot * 0.7:.1f}" '
                 f'height="{up(below) - up(below + value):.1f}" '
-                f'fill="{COLOURS[number % len(COLOURS)]}"><title>{escape(name)}: {value:.3g}'
+                f'fill="{colours[name]}"><title>{escape(name)}: {value:.3g}'
                 "</title></rect>"
             )
             below += value
         parts.append(_text(left + slot * 0.35, HEIGHT - BOTTOM + 16, label, anchor="middle"))
     for number, name in enumerate(names):
         row = TOP + 14 + 18 * number
-        colour = COLOURS[number % len(COLOURS)]
         parts.append(
-            f'<rect x="{WIDTH - RIGHT + 12}" y="{row - 9}" width="10" height="10" fill="{colour}"/>'
+            f'<rect x="{WIDTH - RIGHT + 12}" y="{row - 9}" width="10" height="10" '
+            f'fill="{colours[name]}"/>'
         )
         parts.append(_text(WIDTH - RIGHT + 27, row, name))
     return _svg(parts)
@@ -187,21 +195,24 @@ def heat_map(
 def _svg(parts: Sequence[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'font-family="system-ui, sans-serif" font-size="12" role="img">{"".join(parts)}</svg>'
+        f'font-family="system-ui, sans-serif" font-size="13" role="img">{"".join(parts)}</svg>'
     )
 
 
 def _frame(across: _Scale | None, up: _Scale, x: str, y: str) -> str:
     parts = []
-    for tick in up.ticks:
+    for tick, label in up.labels.items():
         parts.append(
             f'<line x1="{LEFT}" y1="{up(tick):.1f}" x2="{WIDTH - RIGHT}" y2="{up(tick):.1f}" '
             f'stroke="{_FAINT}"/>'
         )
-        parts.append(_text(LEFT - 8, up(tick) + 4, f"{tick:g}", anchor="end"))
+        parts.append(_text(LEFT - 8, up(tick) + 4, label, anchor="end"))
     if across is not None:
         row = HEIGHT - BOTTOM + 16
-        parts += [_text(across(tick), row, f"{tick:g}", anchor="middle") for tick in across.ticks]
+        parts += [
+            _text(across(tick), row, label, anchor="middle")
+            for tick, label in across.labels.items()
+        ]
     return "".join(parts) + _axis_labels(x, y)
 
 
@@ -225,7 +236,9 @@ def _end_labels(ends: Sequence[tuple[float, str, str]]) -> list[str]:
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str = _INK) -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {place} fill="{colour}">{escape(text)}</text>'
+    # a white edge keeps it readable on lines and bands
+    edge = 'stroke="#fff" stroke-width="3" paint-order="stroke"' if colour != "#fff" else ""
+    return f'<text {place} fill="{colour}" {edge}>{escape(text)}</text>'
 
 
 def _rule(x1: float, y1: float, x2: float, y2: float) -> str:

@@ -44,9 +44,9 @@ def describe() -> dict[str, Any]:
     }
 
 
-def result_folder(parent: Path, kind: str) -> Path:
+def result_folder(parent: Path, suffix: str = "") -> Path:
     """A new folder for the results of a run, named by the time."""
-    folder = parent / f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
+    folder = parent / f"{datetime.now():%Y%m%d-%H%M%S}{suffix}"
     folder.mkdir(parents=True)
     return folder
 

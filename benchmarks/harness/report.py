@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +20,55 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#1d2733;max-width:62rem;margin:0 auto;padding:2rem}
-h1{font-size:1.9rem;margin:0}h2{margin:2.6rem 0 .4rem;font-size:1.25rem}
-p.lead{color:#5b6876;margin:.2rem 0 1.6rem}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:1rem}
-.figure{border:1px solid #dde3e8;border-radius:.5rem;padding:.9rem 1.1rem}
-.figure b{display:block;font-size:1.7rem;line-height:1.2}.figure span{color:#5b6876}
+body{font:16px/1.5 system-ui,sans-serif;color:#1d2733;max-width:76rem;margin:0 auto;padding:2rem}
+h1{font-size:1.9rem;margin:0}h2{margin:2.4rem 0 .4rem;font-size:1.25rem}h3{margin:0;font-size:1rem}
+p.lead{color:#5b6876;margin:.2rem 0 1.4rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:1rem}
+.figure,figure{border:1px solid #dde3e8;border-radius:.5rem;padding:.9rem 1.1rem;margin:0}
+.figure b{display:block;font-size:1.7rem;line-height:1.2}.figure span,figcaption{color:#5b6876}
+figcaption{font-size:.86rem;margin:0 0 .5rem}figcaption h3{color:#1d2733}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem}
 .doubt{border-left:.35rem solid #c8443f;background:#fbeeee;padding:.7rem 1rem;margin:1.2rem 0}
 .sure{border-left:.35rem solid #5a9367;background:#eef5f0;padding:.7rem 1rem;margin:1.2rem 0}
-svg{width:100%;height:auto}.scroll{overflow-x:auto}
+svg{display:block;width:100%;height:auto}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.86rem;width:100%}
 th,td{padding:.28rem .6rem;text-align:right;border-bottom:1px solid #dde3e8;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}dl{display:grid;grid-template-columns:12rem 1fr}
-dt{color:#5b6876}dd{margin:0}
+th:first-child,td:first-child{text-align:left}td.broken{color:#c8443f}
+.facts{columns:2 24rem;column-gap:2rem;font-size:.86rem}.facts div{break-inside:avoid}
+dl{display:grid;grid-template-columns:9rem 1fr;margin:.3rem 0 1.2rem}
+dt{color:#5b6876}dd{margin:0;overflow-wrap:anywhere}
+@media print{body{padding:0}figure{break-inside:avoid}}
 """
+# Percentiles by the nines in them: the tail is drawn as wide as the rest (HdrHistogram's plots).
+NINES = {0.0: "0 %", 0.30103: "50 %", 1.0: "90 %", 2.0: "99 %", 3.0: "99.9 %", 4.0: "99.99 %"}
+CHARTS = {
+    "latency": (
+        "Latency against rate",
+        "From the moment when each request was due. Lines are medians of the repeats, bands the "
+        "spread of p50 and p99.",
+    ),
+    "throughput": (
+        "Throughput",
+        "Where the line leaves the dashed one, the server no longer keeps up.",
+    ),
+    "stages": (
+        "Where the time goes",
+        "From the Server-Timing of every answer. Queue is the wait for a batch.",
+    ),
+    "distribution": (
+        "Distribution of the latency",
+        "All good answers of a rate; the last percent is where users notice.",
+    ),
+    "triton": ("Triton's queue and compute", "From Triton's own statistics of the model."),
+    "batches": (
+        "Batches that Triton executed",
+        "Share of the images that were executed in a batch of each size.",
+    ),
+    "cpu": (
+        "CPU of each process",
+        "The generator runs on the same machine, and so may other programs.",
+    ),
+}
 
 
 def charts(folder: Path, steps: Sequence[Step], slo: Slo) -> dict[str, str]:
@@ -42,14 +78,14 @@ def charts(folder: Path, steps: Sequence[Step], slo: Slo) -> dict[str, str]:
     marks = {"knee": at_knee} if at_knee is not None else {}
     rate_axis = Axis("offered requests a second", low=0.0)
 
-    def middle(name: str, read: Callable[[Step], float]) -> Line:
+    def middle(name: str, read: Callable[[Step], float], *, band: bool = True) -> Line:
         values = [[read(step) for step in repeats] for repeats in rates.values()]
         return Line(
             name,
             list(rates),
             [statistics.median(found) for found in values],
-            [min(found) for found in values],
-            [max(found) for found in values],
+            [min(found) for found in values] if band else None,
+            [max(found) for found in values] if band else None,
         )
 
     def latency(name: str) -> Callable[[Step], float]:
@@ -57,9 +93,12 @@ def charts(folder: Path, steps: Sequence[Step], slo: Slo) -> dict[str, str]:
 
     drawn = {
         "latency": lines(
-            [middle(f"p{p:g}", latency(f"p{p:g}")) for p in PERCENTILES],
+            [
+                middle(name, latency(name), band=name in ("p50", "p99"))
+                for name in (f"p{p:g}" for p in PERCENTILES)
+            ],
             x=rate_axis,
-            y=Axis("latency from the intended moment, ms", log=True),
+            y=Axis("latency, ms", log=True),
             marks=marks,
             limits={str(slo): slo.limit_ms},
         ),
@@ -83,6 +122,7 @@ def charts(folder: Path, steps: Sequence[Step], slo: Slo) -> dict[str, str]:
             [(f"{rate:g}", _mean_cores(repeats)) for rate, repeats in rates.items()],
             x="offered requests a second",
             y="CPU cores in use",
+            grey="others",
         ),
         "distribution": _distribution(folder, rates, slo),
     }
@@ -115,40 +155,74 @@ def page(run: dict[str, Any], steps: Sequence[Step], slo: Slo, drawn: dict[str, 
         f'<div class="figure"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for value, name in figures
     )
-    text = {
-        "latency": "Latency against rate",
-        "throughput": "Throughput",
-        "stages": "Where the time goes",
-        "triton": "Triton's queue and compute",
-        "batches": "Batches that Triton executed",
-        "cpu": "CPU of each process",
-        "distribution": "Distribution of the latency",
-    }
-    notes = {
-        "latency": "Arrivals by the clock; lines are medians of the repeats, bands their spread.",
-        "throughput": "Where the line leaves the dashed one, the server no longer keeps up.",
-        "stages": "From the Server-Timing of every answer. Queue is the wait for a batch.",
-        "triton": "From Triton's own statistics of the model.",
-        "batches": "Share of the images that were executed in a batch of each size.",
-        "cpu": "The generator runs on the same machine, and so may other programs.",
-        "distribution": "All good answers of a rate; the last percent is where users notice.",
-    }
     sections = "".join(
-        f"<h2>{text[name]}</h2><p class=lead>{notes[name]}</p>{drawn[name]}"
-        for name in text
+        f"<figure><figcaption><h3>{title}</h3>{note}</figcaption>{drawn[name]}</figure>"
+        for name, (title, note) in CHARTS.items()
         if name in drawn
     )
+    findings = "".join(f"<li>{escape(sentence)}</li>" for sentence in _findings(run, steps, slo))
+    machine, server = run["machine"], run["server"]
+    when = datetime.fromisoformat(machine["time"])
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
-        f"<title>Vitrine under load</title><style>{STYLE}</style>"
-        f"<h1>Vitrine under load</h1><p class=lead>{escape(run['mix'])} &middot; "
-        f"{escape(run['machine']['time'])} &middot; {escape(run['machine']['cpu'])}, "
-        f"{run['machine']['cores']} cores</p>"
-        f"<div class=figures>{boxes}</div>{_verdict(steps)}{sections}"
-        f"<h2>Processes</h2><div class=scroll>{_processes(steps, slo)}</div>"
+        '<meta name=viewport content="width=device-width">'
+        f"<title>Vitrine under load</title><style>{STYLE}</style><h1>Vitrine under load</h1>"
+        f"<p class=lead>{escape(run['mix'])} requests &middot; encoder "
+        f"{escape(server['encoder']['name'])} &middot; {server['count']} items &middot; "
+        f"{escape(machine['cpu'])}, {machine['cores']} cores"
+        f"{' &middot; ' + escape(machine['gpu']) if machine['gpu'] else ''} &middot; "
+        f"{when.day} {when:%B %Y, %H:%M} UTC</p>"
+        f"<div class=figures>{boxes}</div>{_verdict(steps)}<ul>{findings}</ul>"
+        f"<div class=charts>{sections}<figure class=scroll><figcaption><h3>Processes</h3>"
+        f"CPU and memory on this machine.</figcaption>{_processes(steps, slo)}</figure></div>"
         f"<h2>Every step</h2><div class=scroll>{_table(steps, slo)}</div>"
         f"<h2>What was measured, and on what</h2>{_facts(run)}</html>"
     )
+
+
+def _findings(run: dict[str, Any], steps: Sequence[Step], slo: Slo) -> list[str]:
+    """What the charts show, in sentences."""
+    best, at_knee = highest_holding(steps, slo), knee(steps)
+    capacity = statistics.median(run["capacity_per_s"])
+    found = []
+    if best is None:
+        found.append(f"No rate of the sweep holds {slo}.")
+    else:
+        share = _percent(best / capacity)
+        found.append(
+            f"It holds {slo} up to {best:g} requests a second, {share} of what it answers at "
+            "saturation."
+        )
+    if at_knee is None:
+        return found
+    repeats = by_rate(steps)[at_knee]
+    stages = _mean_stages(repeats)
+    if spent_ms := sum(stages.values()):
+        shares = sorted(stages.items(), key=lambda stage: -stage[1])
+        told = ", ".join(f"{name} {_percent(value / spent_ms)}" for name, value in shares)
+        found.append(
+            f"At the knee, {at_knee:g} a second, where throughput over latency is at its most, a "
+            f"request spends {spent_ms:.1f} ms in the server: {told}."
+        )
+    answered = statistics.mean(step.achieved_per_s for step in repeats)
+    cores = {role: used for role, used in _mean_cores(repeats).items() if role in ROLES}
+    if answered:
+        each = ", ".join(
+            f"{role} {used / answered * 1e3:.1f}" for role, used in cores.items() if used > 0.005
+        )
+        found.append(
+            f"There it costs {sum(cores.values()) / answered * 1e3:.1f} ms of CPU ({each}) on "
+            f"{run['machine']['cores']} cores."
+        )
+    batches = [(int(b), n) for step in repeats for b, n in step.observed["batches"].items()]
+    if executed := sum(n for _, n in batches):
+        mean = sum(size * n for size, n in batches) / executed
+        found.append(f"There Triton executes {mean:.1f} images at a time on average.")
+    return found
+
+
+def _percent(share: float) -> str:
+    return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
 def _verdict(steps: Sequence[Step]) -> str:
@@ -221,21 +295,42 @@ def _processes(steps: Sequence[Step], slo: Slo) -> str:
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     header = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
     return f"<table><tr>{header}</tr>{body}</table>"
 
 
+def _cell(text: str) -> str:
+    return f"<td{' class=broken' if text == 'broken' else ''}>{escape(text)}</td>"
+
+
 def _facts(run: dict[str, Any]) -> str:
-    flat = {
-        **{key: value for key, value in run["machine"].items() if key != "packages"},
-        **{f"{name} (package)": version for name, version in run["machine"]["packages"].items()},
-        **{f"{name} (setting)": value for name, value in run["settings"].items()},
-        **{f"{name} (server)": value for name, value in run["server"].items()},
+    machine = {name: value for name, value in run["machine"].items() if name != "packages"}
+    groups = {
+        "Machine": machine,
+        "Server": run["server"],
+        "Versions": run["machine"]["packages"],
+        "Settings": run["settings"],
     }
-    pairs = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in flat.items())
-    return f"<dl>{pairs}</dl>"
+    return f"<div class=facts>{''.join(map(_group, groups.items()))}</div>"
+
+
+def _group(group: tuple[str, dict[str, Any]]) -> str:
+    title, facts = group
+    pairs = "".join(
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd>"
+        for name, value in facts.items()
+    )
+    return f"<div><h3>{title}</h3><dl>{pairs}</dl></div>"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')}: {_plain(v)}" for name, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 def _mean_stages(repeats: Sequence[Step]) -> dict[str, float]:
@@ -283,20 +378,19 @@ def _distribution(folder: Path, rates: dict[float, list[Step]], slo: Slo) -> str
     best = highest_holding(steps, slo)
     above = [rate for rate in rates if best is not None and rate > best]
     chosen = sorted({min(rates), *([best] if best is not None else []), *above[:1]})
-    spots = np.array([0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99])
+    spots = np.array([0, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.9, 99.99])
     drawn = []
     for rate in chosen:
         found = np.concatenate(
             [Recording.load(folder / step.file).latencies_s for step in rates[rate]]
         )
         if len(found):
-            # the percentile axis is nines: 90 % is 1, 99 % is 2 (as in HdrHistogram's plots)
             nines = -np.log10(1 - spots[spots < 100 * (1 - 1 / len(found))] / 100)
             spread = np.percentile(found * 1e3, 100 * (1 - 10.0**-nines))
             drawn.append(Line(f"{rate:g}/s", nines.tolist(), spread.tolist()))
     return lines(
         drawn,
-        x=Axis("nines: 1 is 90 %, 2 is 99 %, 3 is 99.9 %", low=0.0),
+        x=Axis("share of the requests", low=0.0, ticks=NINES),
         y=Axis("latency, ms", log=True),
         limits={str(slo): slo.limit_ms},
     )

@@ -99,7 +99,7 @@ def main() -> None:
     options = _options()
     # the peers take the first of the sorted names
     pictures = load_folder(options.images)[: options.limit]
-    folder = machine.result_folder(options.output, "peers")
+    folder = machine.result_folder(options.output, "-peers")
     with ExitStack() as stack:
         systems = [
             stack.enter_context(_vitrine(options, pictures)),

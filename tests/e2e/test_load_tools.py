@@ -72,9 +72,10 @@ def test_the_batching_sweep_recommends_a_config(
     command += ["--seconds", "1", "--rounds", "1", "--slo", "p90<10s", "--output", str(tmp_path)]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    body = json.loads((tmp_path / "batching.json").read_text())
+    (results,) = tmp_path.iterdir()
+    body = json.loads((results / "batching.json").read_text())
     assert len(body["samples"]) == 4
     assert all(sample["wrong"] == 0 and sample["per_s"] > 0 for sample in body["samples"])
     assert body["by_the_clock"]["slo_percentile_ms"]["recommended"] < 10_000
-    assert "max_batch_size: 8" in (tmp_path / "config.pbtxt").read_text()
-    assert (tmp_path / "batching-1-instances.svg").read_text().startswith("<svg")
+    assert "max_batch_size: 8" in (results / "config.pbtxt").read_text()
+    assert (results / "batching-1-instances.svg").read_text().startswith("<svg")

@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 
 from harness import machine
-from harness.charts import Axis, Line, heat_map, lines, stacked
+from harness.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    Line,
+    heat_map,
+    lines,
+    stacked,
+)
 from harness.recording import BROKEN, TIMED_OUT, Recording
 from harness.sweep import Slo, Step, highest_holding, knee, rates_around, refine, summarise
 
@@ -192,7 +204,7 @@ def test_a_chart_puts_values_where_they_belong() -> None:
     )
     circles = [node for node in svg if node.tag.endswith("circle")]
     (left, bottom), (right, top) = ((float(c.get("cx", 0)), float(c.get("cy", 0))) for c in circles)
-    assert (left, right, bottom, top) == (64, 650, 294, 16)
+    assert (left, right, bottom, top) == (LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, TOP)
 
 
 @pytest.mark.slow
@@ -224,6 +236,7 @@ def test_a_whole_report(url: str, folder: Path, tmp_path: Path, fake: FakeVitrin
     assert run["steps"][0]["stages_ms"] == {"decode": 1.0, "search": 0.5}
     page = (results / "report.html").read_text()
     assert ("none" if best is None else f"{best:g}/s") in page
+    assert "a request spends 1.5 ms in the server: decode 67 %, search 33 %" in page
     assert "<script" not in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace(url, "")
     for step_ in run["steps"]:
