@@ -20,11 +20,13 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Sizes:
-    """models: width, blocks and heads by name. seconds: spent on each figure."""
+    """models: width, blocks and heads by name. compiled: the batches that are compiled, about a
+    minute each. seconds: spent on each figure."""
 
     models: dict[str, tuple[int, int, int]]
     image: int
     batches: tuple[int, ...]
+    compiled: tuple[int, ...]
     matrix: int
     vectors: tuple[int, ...]
     dimension: int
@@ -39,6 +41,7 @@ FULL = Sizes(
     models={"ViT-S/16": (384, 12, 6), "ViT-B/16": (768, 12, 12)},
     image=224,
     batches=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+    compiled=(1, 8, 32, 128, 256),
     matrix=8192,
     vectors=(1_000_000, 10_000_000),
     dimension=384,
@@ -52,6 +55,7 @@ TINY = Sizes(
     models={"ViT-XXS/16": (32, 2, 2)},
     image=32,
     batches=(1, 2),
+    compiled=(1,),
     matrix=128,
     vectors=(2000,),
     dimension=16,
