@@ -2,7 +2,8 @@
 
 Requests of one batch over gRPC with the pixels in system shared memory, a few clients at once;
 rounds of both take turns, so that a machine that slows down slows both. Prints medians and the
-median of the rounds' ratios.
+median of the rounds' ratios; and the same of the CPU time, clients and Triton included, which tells
+work from waiting and holds on a busy machine.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import shared_memory
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 import tritonclient.grpc as triton
 from rich.console import Console
 
@@ -26,10 +29,20 @@ from vitrine_export import engines
 from vitrine_server import manifest as manifests
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 MODEL = "image_encoder"
 MIN_COSINE = 0.999
+
+
+@dataclass(frozen=True)
+class Round:
+    """Images a second, and milliseconds of CPU an image in this process and its children."""
+
+    rate: float
+    cpu_ms: float
 
 
 class Client:
@@ -72,8 +85,8 @@ def main() -> None:
         source / found.engine.file, found.precision, found.runtime, streams=streams
     )
     expected = engine.embed(pixels)
-    local: list[float] = []
-    served: list[float] = []
+    local: list[Round] = []
+    served: list[Round] = []
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vitrine-ratio-")))
         config = (options.repository / MODEL / "config.pbtxt").read_text()
@@ -87,45 +100,53 @@ def main() -> None:
         if cosine < MIN_COSINE:
             raise SystemExit(f"Triton answers other embeddings than the engine: cosine {cosine}")
         for turn in range(1 + options.rounds):
-            alone, through = _local(engine, pixels, options), _served(clients, options)
+            alone = _round([lambda: engine.embed(pixels)], options)
+            through = _round([client.infer for client in clients], options)
             if turn:  # the first warms both up
                 local.append(alone)
                 served.append(through)
-    ratios = [through / alone for alone, through in zip(local, served, strict=True)]
-    Console().print(
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
         f"{found.encoder.name} {found.precision} ({found.runtime}), batch {options.batch}, "
-        f"{options.clients} clients, {options.rounds} rounds of {options.seconds} s:\n"
-        f"  in process  {statistics.median(local):8.1f} images/s\n"
-        f"  Triton      {statistics.median(served):8.1f} images/s\n"
-        f"  ratio       {statistics.median(ratios):8.2f} "
-        f"(median of {', '.join(f'{ratio:.2f}' for ratio in sorted(ratios))})",
-        highlight=False,
-        soft_wrap=True,
+        f"{options.clients} clients, {options.rounds} rounds of {options.seconds} s:"
     )
+    for name, rounds in (("in process", local), ("Triton", served)):
+        rate = statistics.median(each.rate for each in rounds)
+        cpu_ms = statistics.median(each.cpu_ms for each in rounds)
+        console.print(f"  {name:<11} {rate:8.1f} images/s, {cpu_ms:6.2f} ms of CPU an image")
+    pairs = list(zip(local, served, strict=True))
+    by_rate = [through.rate / alone.rate for alone, through in pairs]
+    by_cpu = [alone.cpu_ms / through.cpu_ms for alone, through in pairs]
+    for name, ratios in (("ratio", by_rate), ("by CPU time", by_cpu)):
+        console.print(
+            f"  {name:<11} {statistics.median(ratios):8.2f} "
+            f"(median of {', '.join(f'{ratio:.2f}' for ratio in sorted(ratios))})"
+        )
 
 
-def _local(engine: engines.Engine, pixels: NDArray[np.uint8], options: argparse.Namespace) -> float:
-    done, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < options.seconds:
-        engine.embed(pixels)
-        done += len(pixels)
-    return done / elapsed
-
-
-def _served(clients: list[Client], options: argparse.Namespace) -> float:
-    counts = [0] * len(clients)
-    started = time.perf_counter()
+def _round(callers: list[Callable[[], NDArray[np.float32]]], options: argparse.Namespace) -> Round:
+    """Each caller in a thread of its own, one call after the other."""
+    counts = [0] * len(callers)
+    cpu_s, started = _cpu_s(), time.perf_counter()
 
     def ask(number: int) -> None:
         while time.perf_counter() - started < options.seconds:
-            counts[number] += len(clients[number].infer())
+            counts[number] += len(callers[number]())
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(clients))]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(callers))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.perf_counter() - started)
+    elapsed = time.perf_counter() - started
+    return Round(sum(counts) / elapsed, 1000 * (_cpu_s() - cpu_s) / sum(counts))
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process, Triton and its Python backend since they began."""
+    this = psutil.Process()
+    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def _options() -> argparse.Namespace:
