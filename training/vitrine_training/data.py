@@ -37,14 +37,16 @@ class Catalogue:
     """Images to train on.
 
     design, family, subclass: (N,) int64, each counted from 0; designs of one family are near-copies
-    of one another. texts: a tuple of texts per image (languages), possibly empty. names: an id per
-    image, "" where it has none.
+    of one another. class_names: of each subclass, "" where designs share a group but no name.
+    texts: a tuple of texts per image (languages), possibly empty. names: an id per image, "" where
+    it has none.
     """
 
     pixels: Pixels
     design: NDArray[np.int64]
     family: NDArray[np.int64]
     subclass: NDArray[np.int64]
+    class_names: list[str]
     texts: list[tuple[str, ...]]
     names: list[str]
 
@@ -69,6 +71,7 @@ def from_corpus(corpus: Corpus, split: str) -> Catalogue:
         design=np.unique(corpus.design[rows], return_inverse=True)[1].astype(np.int64),
         family=np.unique(origin, return_inverse=True)[1].astype(np.int64),
         subclass=corpus.subclass[rows],
+        class_names=list(corpus.subclass_names),
         texts=[
             tuple(str(c[row]) for c in (corpus.caption_en, corpus.caption_zh) if c[row])
             for row in rows
@@ -78,17 +81,28 @@ def from_corpus(corpus: Corpus, split: str) -> Catalogue:
 
 
 def together(catalogues: Sequence[Catalogue]) -> Catalogue:
-    """One catalogue of several; designs and classes of different ones stay different."""
-    columns: dict[str, list[NDArray[np.int64]]] = {"design": [], "family": [], "subclass": []}
+    """One catalogue of several; designs of different ones stay different, classes go by name."""
+    columns: dict[str, list[NDArray[np.int64]]] = {"design": [], "family": []}
+    subclass: list[NDArray[np.int64]] = []
+    class_names: list[str] = []
     for catalogue in catalogues:
-        for name, parts in columns.items():
+        for column, parts in columns.items():
             offset = int(parts[-1].max()) + 1 if parts else 0
-            parts.append(getattr(catalogue, name) + offset)
+            parts.append(getattr(catalogue, column) + offset)
+        number = []
+        for name in catalogue.class_names:
+            if not name or name not in class_names:
+                class_names.append(name)
+                number.append(len(class_names) - 1)
+            else:
+                number.append(class_names.index(name))
+        subclass.append(np.array(number, np.int64)[catalogue.subclass])
     return Catalogue(
         pixels=_Several([(len(c), c.pixels) for c in catalogues]),
         design=np.concatenate(columns["design"]),
         family=np.concatenate(columns["family"]),
-        subclass=np.concatenate(columns["subclass"]),
+        subclass=np.concatenate(subclass),
+        class_names=class_names,
         texts=[texts for c in catalogues for texts in c.texts],
         names=[name for c in catalogues for name in c.names],
     )
@@ -141,12 +155,13 @@ def from_folder(folder: Path, table: Path, preprocessing: Preprocessing) -> Cata
     if not pixels:
         raise ValueError(f"{table} has no rows")
     design = np.unique([row["design"] for row in rows], return_inverse=True)[1].astype(np.int64)
-    subclass = np.unique([row.get("class") or "" for row in rows], return_inverse=True)[1]
+    classes, subclass = np.unique([row.get("class") or "" for row in rows], return_inverse=True)
     return Catalogue(
         pixels=np.stack(pixels),
         design=design,
         family=design,
         subclass=subclass.astype(np.int64),
+        class_names=classes.tolist(),
         texts=[(row["text"],) if row.get("text") else () for row in rows],
         names=[row["id"] for row in rows],
     )

@@ -22,7 +22,7 @@ from vitrine_server import images
 from vitrine_training import synthetic
 from vitrine_training.corpus import Corpus
 from vitrine_training.floors import FLOORS
-from vitrine_training.metrics import Summary, rank_metrics, summarise
+from vitrine_training.metrics import Summary, answerable, rank_metrics, summarise
 from vitrine_training.model import DesignViT
 from vitrine_training.report import write_page
 from vitrine_training.text import TextTower
@@ -114,7 +114,8 @@ def evaluate_folder(name: str, gallery: Gallery, methods: dict[str, Embedder]) -
     rows = []
     for method, embed in methods.items():
         vectors = embed(gallery.pixels)
-        rows.append(_row(name, method, rank_metrics(vectors @ vectors.T, grades, valid)))
+        metrics = rank_metrics(vectors @ vectors.T, grades, valid)
+        rows.append(_row(name, method, metrics, gallery.groups[answerable(grades, valid)]))
     return rows
 
 
@@ -127,7 +128,8 @@ def evaluate_lists(
     rows = []
     for method, embed in methods.items():
         scores = embed(queries.pixels) @ embed(gallery.pixels).T
-        rows.append(_row(name, method, rank_metrics(scores, grades, valid)))
+        metrics = rank_metrics(scores, grades, valid)
+        rows.append(_row(name, method, metrics, queries.groups[answerable(grades, valid)]))
     return rows
 
 
@@ -144,7 +146,8 @@ def evaluate_titles(
     )
     grades = np.zeros(best.shape, np.int64)
     grades[np.arange(len(asked)), [group for group, _ in asked]] = 1
-    return _row(name, "text", rank_metrics(best, grades, np.ones(best.shape, bool)))
+    metrics = rank_metrics(best, grades, np.ones(best.shape, bool))
+    return _row(name, "text", metrics, np.arange(len(asked)))
 
 
 def read_titles(folder: Path) -> dict[str, str]:
@@ -156,10 +159,12 @@ def read_titles(folder: Path) -> dict[str, str]:
         return {row["patent"]: row["title"] for row in csv.DictReader(file)}
 
 
-def _row(name: str, method: str, metrics: dict[str, NDArray[np.float64]]) -> Row:
+def _row(
+    name: str, method: str, metrics: dict[str, NDArray[np.float64]], owners: NDArray[np.int64]
+) -> Row:
     if not len(metrics["mAP"]):
         raise ValueError(f"{name}: no query has anything to find; designs need two images or more")
-    summaries = {key: summarise(values) for key, values in metrics.items()}
+    summaries = {key: summarise(values, owners) for key, values in metrics.items()}
     return Row(name, method, len(metrics["mAP"]), summaries)
 
 
@@ -228,10 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "DeepPatent", asked, read_list(root, database, preprocessing), methods
         )
     if options.corpus:
-        for name, method, metrics in synthetic.evaluate(
+        for name, method, metrics, owners in synthetic.evaluate(
             Corpus.open(options.corpus), methods, text, embed
         ):
-            rows.append(_row(f"synthetic, {name}", method, metrics))
+            rows.append(_row(f"synthetic, {name}", method, metrics, owners))
     print_rows(rows, Console(width=120))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)

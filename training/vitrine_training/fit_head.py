@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vitrine_training import data
 from vitrine_training.corpus import Corpus
-from vitrine_training.losses import multi_positive_nce, nearest_positive
+from vitrine_training.losses import ArcFace, multi_positive_nce
 from vitrine_training.model import DesignViT
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ _SAMPLE_SHEETS, _SAMPLE_CELLS = 512, 80  # that patterns are found in: 3×3 cell
 _MARKS_WEIGHT = (
     1.6  # of the marks beside the embedding, both of length 1, before anything is learned
 )
-_DESIGNS, _VIEWS = 128, 4  # a step
-_TEMPERATURE = 0.07
-_NOISE = 0.3  # added to the readout, in its standard deviations
-_RATE = 3e-6  # a step of Adam, in the inverse standard deviation of what a weight reads
+_DESIGNS, _VIEWS, _PER_CLASS = 128, 4, 2  # a step
+_TEMPERATURE = 0.1
+_CLASSES_WEIGHT = 0.3  # of the class term beside the contrast
+_NOISE = 0.5  # added to the readout, in its standard deviations
+_RATE = 2e-5  # a step of Adam, in the inverse standard deviation of what a weight reads
+_FITTED = 0.7  # of the fitted head, averaged with the one it starts from
 
 
 def add_marks(model: DesignViT, catalogue: data.Catalogue, patterns: int, seed: int) -> DesignViT:
@@ -57,13 +59,13 @@ def add_marks(model: DesignViT, catalogue: data.Catalogue, patterns: int, seed: 
         wider.marks.standardise.momentum = None  # the mean over all batches
         wider.marks.train()
         for pixels in batches:
-            wider.marks(wider.normalise(pixels))
+            wider.features(wider.normalise(pixels))
     return wider.eval()
 
 
 def _cells(model: DesignViT, pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Some drawn 3×3 cells of energies: (n, 81) of unit length."""
-    energy = (model.marks.energy(model.normalise(pixels)) + 1e-4).sqrt()
+    energy = (model.scales(model.normalise(pixels))[1][1] + 1e-4).sqrt()
     drawn = model.marks.arrangements(energy)[1].flatten(1) > 0.5
     cells = F.unfold(energy, 3, padding=1).transpose(1, 2)[drawn]
     chosen = torch.randperm(len(cells), generator=generator)[: _SAMPLE_CELLS * len(pixels)]
@@ -129,33 +131,51 @@ def join_marks(model: DesignViT, read: Tensor) -> None:
 def fit_head(
     model: DesignViT, catalogue: data.Catalogue, read: Tensor, *, steps: int, seed: int = 0
 ) -> None:
-    """Move the head in place so that sheets of a design lie together.
+    """Move the head in place so that sheets of a design, and of a class, lie together.
 
-    read: (N, R) of `readouts`. Raises ValueError when no two designs have two sheets.
+    The result is averaged with the head it starts from, which knows less of the corpus and more of
+    other drawings (Wortsman et al., CVPR 2022). read: (N, R) of `readouts`. Raises ValueError when
+    no two designs have two sheets.
     """
-    sampler = data.Sampler(catalogue, designs=_DESIGNS, views=_VIEWS, per_class=8, seed=seed)
-    design, family = torch.from_numpy(catalogue.design), torch.from_numpy(catalogue.family)
+    sampler = data.Sampler(
+        catalogue, designs=_DESIGNS, views=_VIEWS, per_class=_PER_CLASS, seed=seed
+    )
+    design, family, subclass = (
+        torch.from_numpy(column)
+        for column in (catalogue.design, catalogue.family, catalogue.subclass)
+    )
     spread = read.std(dim=0) + 1e-3
     weight, bias = _folded(model)
     change = nn.Parameter(torch.zeros_like(weight))
-    optimiser = torch.optim.Adam([change], lr=_RATE)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classes = ArcFace(len(catalogue.class_names), len(weight))
+    named = torch.tensor([bool(name) for name in catalogue.class_names])
+    groups: list[dict[str, Any]] = [{"params": [change]}, {"params": classes.parameters()}]
+    optimiser = torch.optim.Adam(groups)
     generator = torch.Generator().manual_seed(seed)
     for step in track(range(steps), "fitting the head"):
+        left = min(1.0, 2.0 * (1.0 - step / steps))
+        for group, rate in zip(optimiser.param_groups, (_RATE * left, 1e-2), strict=True):
+            group["lr"] = rate
         rows = torch.from_numpy(sampler.batch(step))
         x = read[rows]
-        x = x + torch.randn(x.shape, generator=generator) * spread * _NOISE
-        embeddings = F.normalize(x @ weight.T + bias + (x / spread) @ change.T, dim=1)
-        itself = torch.eye(len(rows), dtype=torch.bool)
-        same = (design[rows][:, None] == design[rows][None, :]) & ~itself
+        x = x + torch.randn(x.shape, generator=generator) * (spread * _NOISE)
+        embeddings = F.normalize(F.linear(x, weight + change / spread, bias), dim=1)
+        same = design[rows][:, None] == design[rows][None, :]
         related = family[rows][:, None] == family[rows][None, :]
-        positive = nearest_positive(embeddings.detach(), same)
+        positive = same & ~torch.eye(len(rows), dtype=torch.bool)
         loss = multi_positive_nce(
             embeddings, embeddings, positive, related & ~positive, temperature=_TEMPERATURE
         )
+        told = named[subclass[rows]]
+        if told.any():
+            none = torch.zeros(int(told.sum()), len(named), dtype=torch.bool)
+            loss = loss + _CLASSES_WEIGHT * classes(embeddings[told], subclass[rows][told], none)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
-    _install(model, weight + change.detach() / spread, bias)
+    _install(model, weight + _FITTED * change.detach() / spread, bias)
 
 
 def _folded(model: DesignViT) -> tuple[Tensor, Tensor]:
@@ -185,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--corpus", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for the new weights")
     parser.add_argument("--marks", type=int, default=128, help="patterns, where it has none yet")
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=260)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     corpora = [data.from_corpus(Corpus.open(folder), "train") for folder in options.corpus]

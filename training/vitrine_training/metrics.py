@@ -19,7 +19,7 @@ RECALLS = (1, 5, 10, 20)
 
 @dataclass(frozen=True)
 class Summary:
-    """A metric's mean over queries and its 95 % bootstrap interval."""
+    """A metric's mean over queries and its 95 % bootstrap interval over designs."""
 
     mean: float
     low: float
@@ -36,7 +36,7 @@ def rank_metrics(
     Returns name → (queries,): mAP, R@1/5/10/20 (a relevant item is among the first k), MRR@10,
     nDCG@10. Among equal scores the relevant items come last, so that ties cannot flatter.
     """
-    kept = np.flatnonzero(((grades > 0) & valid).any(axis=1))
+    kept = np.flatnonzero(answerable(grades, valid))
     names = ["mAP", *(f"R@{k}" for k in RECALLS), "MRR@10", "nDCG@10"]
     rows: dict[str, list[float]] = {name: [] for name in names}
     for query in kept:
@@ -54,16 +54,34 @@ def rank_metrics(
     return {name: np.array(values, np.float64) for name, values in rows.items()}
 
 
+def answerable(grades: NDArray[np.integer], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which queries have something to find: (Q,)."""
+    return np.asarray(((grades > 0) & valid).any(axis=1))
+
+
 def _dcg(grades: NDArray[np.integer]) -> float:
     gains = np.exp2(grades.astype(np.float64)) - 1.0
     return float(np.sum(gains / np.log2(np.arange(2, len(grades) + 2))))
 
 
-def summarise(values: NDArray[np.float64], *, samples: int = 1000, seed: int = 0) -> Summary:
-    """Mean over queries with a 95 % percentile bootstrap. values: (queries,), at least one."""
+def summarise(
+    values: NDArray[np.float64],
+    owners: NDArray[np.int64],
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Summary:
+    """Mean over queries with a 95 % percentile bootstrap over owners.
+
+    values: (queries,), at least one. owners: (queries,) the design or patent of each; those are
+    drawn anew with all their queries, because sheets of one design succeed and fail together.
+    """
+    owner = np.unique(owners, return_inverse=True)[1]
+    sums, counts = np.bincount(owner, values), np.bincount(owner)
     rng = np.random.default_rng(seed)
-    picks = rng.integers(0, len(values), size=(samples, len(values)))
-    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
+    picks = rng.integers(0, len(sums), size=(samples, len(sums)))
+    means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
     return Summary(float(values.mean()), float(low), float(high))
 
 

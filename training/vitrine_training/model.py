@@ -26,12 +26,14 @@ from torch import Tensor, nn
 from vitrine_server.manifest import Preprocessing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 FAMILY = "design-vit"
 ORIENTATIONS = 8
+MARKED_SIZES = (1, 2, 4)  # full, half and quarter size
 SHARPNESS = 40.0  # of the assignment to patterns, whose arguments are about cosines
 
 
@@ -192,8 +194,8 @@ def _conv(channels_in: int, channels: int, stride: int) -> list[nn.Module]:
 class OrientedEnergy(nn.Module):
     """Gradient energy in 8 unsigned orientations, and ink, averaged over 4×4 pixels.
 
-    (B, 3, S, S) normalised → (B, 9, S/4, S/4), not negative. Nothing here is learned. A gradient
-    counts for the orientations within about 27° of its own, as in HOG's soft binning.
+    (B, 1, S, S) grey, normalised → (B, 9, S/4, S/4), not negative. Nothing here is learned. A
+    gradient counts for the orientations within about 27° of its own, as in HOG's soft binning.
     """
 
     differences: Tensor
@@ -203,23 +205,23 @@ class OrientedEnergy(nn.Module):
         super().__init__()
         across = torch.zeros(3, 3)
         across[1] = torch.tensor([-0.5, 0.0, 0.5])
-        pair = torch.stack([across, across.T])[:, None].expand(2, 3, 3, 3) / 3.0
+        pair = torch.stack([across, across.T])[:, None]
         angles = torch.arange(ORIENTATIONS) * (math.pi / ORIENTATIONS)
         directions = torch.stack([angles.cos(), angles.sin()], dim=1)[:, :, None, None]
-        self.register_buffer("differences", pair.contiguous(), persistent=False)
+        self.register_buffer("differences", pair, persistent=False)
         self.register_buffer("directions", directions, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gradient = F.conv2d(x, self.differences, padding=1)
         magnitude = (gradient * gradient).sum(dim=1, keepdim=True).add(1e-12).sqrt()
         along = F.conv2d(gradient, self.directions).abs()
-        energy = F.relu(along - 0.89 * magnitude) * 9.0
-        ink = F.relu(-x.mean(dim=1, keepdim=True))
-        return F.avg_pool2d(torch.cat([energy, ink], dim=1), 4)
+        energy = F.avg_pool2d(F.relu(along - 0.89 * magnitude), 4) * 9.0
+        # joined after the pooling, when there is a sixteenth to copy
+        return torch.cat([energy, F.avg_pool2d(F.relu(-x), 4)], dim=1)
 
 
 class Marks(nn.Module):
-    """What is drawn wherever it lies: (B, 3, S, S) normalised → (B, width), standardised.
+    """What is drawn wherever it lies: grey images and their energies → (B, width), standardised.
 
     At full, half and quarter size: shares of inked pixels by darkness, of surroundings by density
     and of gradients by orientation. At full size also how much of the drawn area looks like each of
@@ -232,7 +234,6 @@ class Marks(nn.Module):
 
     def __init__(self, patterns: int) -> None:
         super().__init__()
-        self.energy = OrientedEnergy()
         self.patterns = nn.Conv2d(ORIENTATIONS + 1, patterns, 3, padding=1, bias=False)
         self.register_buffer("levels", torch.linspace(0.1, 1.0, 8), persistent=False)
         # logarithms, one step a factor of two
@@ -240,20 +241,18 @@ class Marks(nn.Module):
         self.width = 3 * (8 + 6 + ORIENTATIONS + 1) + patterns
         self.standardise = nn.BatchNorm1d(self.width, affine=False, eps=1e-4)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, scales: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """scales: (B, 1, S, S) normalised and (B, 9, S/4, S/4) for each of `MARKED_SIZES`."""
         parts = []
-        for size in (1, 2, 4):
-            scaled = F.avg_pool2d(x, size) if size > 1 else x
-            energy = self.energy(scaled)
+        for scaled, energy in scales:
             parts += [self._tones(scaled), _shares(energy[:, :ORIENTATIONS].mean(dim=(2, 3)))]
-            if size == 1:
-                parts.append(self._bag((energy + 1e-4).sqrt()))
+        parts.insert(2, self._bag((scales[0][1] + 1e-4).sqrt()))
         standard: Tensor = self.standardise(torch.cat(parts, dim=1))
         # a rare statistic must not outweigh the rest
         return standard.clamp(-4.0, 4.0)
 
     def _tones(self, x: Tensor) -> Tensor:
-        ink = x.mean(dim=1, keepdim=True).mul(-0.25).clamp(0.0, 1.0)
+        ink = x.mul(-0.25).clamp(0.0, 1.0)
         dark = F.relu(1.0 - (ink - self.levels.view(1, -1, 1, 1)).abs() * 7.0).mean(dim=(2, 3))
         local = F.avg_pool2d(ink, 8).add(2.0**-9).log2()
         dense = F.relu(1.0 - (local - self.densities.view(1, -1, 1, 1)).abs()).mean(dim=(2, 3))
@@ -268,7 +267,7 @@ class Marks(nn.Module):
 
     def _bag(self, energy: Tensor) -> Tensor:
         norm, drawn = self.arrangements(energy)
-        words = F.softmax(self.patterns(energy) / norm * SHARPNESS, dim=1)
+        words = F.softmax(self.patterns(energy) * (SHARPNESS / norm), dim=1)
         return _shares((words * drawn).mean(dim=(2, 3)))
 
 
@@ -345,20 +344,29 @@ class DesignViT(nn.Module):
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x as in `forward` → tokens (B, N, dim) and the readout (B, R) that the head projects."""
-        marks = [self.marks(x)] if self.config.marks else []
-        if self.config.shrink > 1:
-            x = F.avg_pool2d(x, self.config.shrink)
-        histograms: list[Tensor] = []
+        extras: list[Tensor] = []
         if self.config.stem == "energy":
-            energy = self.energy(x)
-            histograms = [self._histogram(energy, grid) for grid in self.config.energy_grids]
+            scales = self.scales(x)
+            energy = scales[self.config.shrink][1]
+            extras = [self._histogram(energy, grid) for grid in self.config.energy_grids]
+            if self.config.marks:
+                extras.append(self.marks([scales[size] for size in MARKED_SIZES]))
             x = (energy + 1e-4).sqrt()
+        elif self.config.shrink > 1:
+            x = F.avg_pool2d(x, self.config.shrink)
         x = self.stem(x).flatten(2).transpose(1, 2) + self.positions
         for block in self.blocks:
             x = block(x)
         tokens: Tensor = self.norm(x)
         cells = torch.matmul(self.averages, self.grid(tokens)).flatten(1)
-        return tokens, torch.cat([tokens.mean(dim=1), cells, *histograms, *marks], dim=1)
+        return tokens, torch.cat([tokens.mean(dim=1), cells, *extras], dim=1)
+
+    def scales(self, x: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
+        """Of x (B, 3, S, S): grey and energies at each 1/size that tokens and marks look at."""
+        grey = x.mean(dim=1, keepdim=True)
+        sizes = {self.config.shrink, *(MARKED_SIZES if self.config.marks else ())}
+        scaled = {size: F.avg_pool2d(grey, size) if size > 1 else grey for size in sorted(sizes)}
+        return {size: (image, self.energy(image)) for size, image in scaled.items()}
 
     def _histogram(self, energy: Tensor, grid: int) -> Tensor:
         """Roots of the energies of grid×grid cells, with a mean square of 1: (B, grid² · 9)."""

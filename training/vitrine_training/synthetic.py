@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitrine_training.data import fit
-from vitrine_training.metrics import rank_metrics
+from vitrine_training.metrics import answerable, rank_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vitrine_training.text import TextTower
 
     Metrics = dict[str, NDArray[np.float64]]
+    Result = tuple[str, str, Metrics, NDArray[np.int64]]
 
 # Enough for intervals of about a hundredth; a larger gallery only takes time.
 _MAX_DESIGNS = 400
@@ -28,32 +29,30 @@ _SIDE = 224
 
 def evaluate(
     corpus: Corpus, methods: dict[str, Embedder], text: TextTower | None, encoder: Embedder
-) -> Iterator[tuple[str, str, Metrics]]:
-    """Yield (test, method, metrics); the floors take part in the first two tests alone."""
+) -> Iterator[Result]:
+    """Yield (test, method, metrics, design of each query); floors take part in the first two."""
     for split, name in (("val", "seen classes"), ("unseen", "unseen classes")):
         rows = _rows(corpus, split)
         is_query = corpus.role[rows] == "query"
+        pixels = _pixels(corpus, rows)
         for method, embed in methods.items():
-            vectors = embed(_pixels(corpus, rows))
-            yield name, method, _instance(corpus, rows, vectors, is_query)
+            yield name, method, *_instance(corpus, rows, embed(pixels), is_query)
     yield from _encoder_tests(corpus, text, encoder)
 
 
-def _encoder_tests(
-    corpus: Corpus, text: TextTower | None, encoder: Embedder
-) -> Iterator[tuple[str, str, Metrics]]:
+def _encoder_tests(corpus: Corpus, text: TextTower | None, encoder: Embedder) -> Iterator[Result]:
     rows = _rows(corpus, "val")
     is_query = corpus.role[rows] == "query"
     vectors = encoder(_pixels(corpus, rows))
-    designs, design = np.unique(corpus.design[rows], return_inverse=True)
+    design = np.unique(corpus.design[rows], return_inverse=True)[1]
     most = int(np.bincount(design[is_query]).max())
     for count in (count for count in _VIEWS if count <= most):
         yield (
             f"{count}-view queries, per design",
             "encoder",
-            _per_design(vectors, design, is_query, count),
+            *_per_design(vectors, design, is_query, count),
         )
-    yield "other designs of the class", "encoder", _cross_design(corpus, rows, vectors, is_query)
+    yield "other designs of the class", "encoder", *_cross_design(corpus, rows, vectors, is_query)
     extra = _spread(np.flatnonzero(corpus.split == "train"), 9 * int((~is_query).sum()))
     if len(extra):
         distractors = encoder(_pixels(corpus, extra))
@@ -61,20 +60,39 @@ def _encoder_tests(
         grades = np.zeros((int(is_query.sum()), len(gallery)), np.int64)
         grades[:, : int((~is_query).sum())] = design[is_query][:, None] == design[~is_query]
         scores = vectors[is_query] @ gallery.T
-        yield "gallery ×10", "encoder", rank_metrics(scores, grades, np.ones_like(grades, bool))
+        yield "gallery ×10", "encoder", *_ranked(scores, grades, design[is_query])
+        rows, vectors = np.concatenate([rows, extra]), np.concatenate([vectors, distractors])
     if text is not None:
-        first = np.unique(design, return_index=True)[1]
-        for language, captions in (("English", corpus.caption_en), ("Chinese", corpus.caption_zh)):
-            told = [str(captions[row]) for row in rows[first]]
-            scores = text.encode(told).numpy() @ vectors.T
-            best = _best(scores, design, len(designs))
-            # designs with one caption are all right answers to it
-            grades = (np.array(told)[:, None] == np.array(told)[None, :]).astype(np.int64)
-            yield (
-                f"{language} caption → design",
-                "text",
-                rank_metrics(best, grades, np.ones(grades.shape, bool)),
-            )
+        yield from _text_tests(corpus, rows, vectors, text)
+
+
+def _text_tests(
+    corpus: Corpus, rows: NDArray[np.int64], vectors: NDArray[np.float32], text: TextTower
+) -> Iterator[Result]:
+    """A design's caption finds it, and something of its class, among all designs of seen classes.
+
+    Designs that training corpora hold are not among them: no training used this corpus's seed.
+    """
+    designs, first, design = np.unique(corpus.design[rows], return_index=True, return_inverse=True)
+    subclass = corpus.subclass[rows[first]]
+    for language, captions in (("English", corpus.caption_en), ("Chinese", corpus.caption_zh)):
+        told = captions[rows[first]]
+        best = _best(text.encode(told.tolist()).numpy() @ vectors.T, design, len(designs))
+        # designs with one caption are all right answers to it
+        for what, kind in (("design", told), ("class", subclass)):
+            grades = (kind[:, None] == kind[None, :]).astype(np.int64)
+            yield f"{language} caption → {what}", "text", *_ranked(best, grades, designs)
+
+
+def _ranked(
+    scores: NDArray[np.float32],
+    grades: NDArray[np.int64],
+    owners: NDArray[np.int64],
+    valid: NDArray[np.bool_] | None = None,
+) -> tuple[Metrics, NDArray[np.int64]]:
+    """Metrics of the queries that have something to find, and the designs that these show."""
+    valid = np.ones(grades.shape, bool) if valid is None else valid
+    return rank_metrics(scores, grades, valid), owners[answerable(grades, valid)]
 
 
 def _rows(corpus: Corpus, split: str) -> NDArray[np.int64]:
@@ -95,28 +113,28 @@ def _pixels(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 def _instance(
     corpus: Corpus, rows: NDArray[np.int64], vectors: NDArray[np.float32], query: NDArray[np.bool_]
-) -> Metrics:
+) -> tuple[Metrics, NDArray[np.int64]]:
     """A query view finds the gallery views of its design; views are those of another style."""
     design = corpus.design[rows]
     grades = (design[query][:, None] == design[~query][None, :]).astype(np.int64)
-    return rank_metrics(vectors[query] @ vectors[~query].T, grades, np.ones(grades.shape, bool))
+    return _ranked(vectors[query] @ vectors[~query].T, grades, design[query])
 
 
 def _cross_design(
     corpus: Corpus, rows: NDArray[np.int64], vectors: NDArray[np.float32], query: NDArray[np.bool_]
-) -> Metrics:
+) -> tuple[Metrics, NDArray[np.int64]]:
     """Grade 2 for near-copies, 1 for the class; the own design is excluded."""
     design, subclass = corpus.design[rows], corpus.subclass[rows]
     family = np.where(corpus.near_copy_of[rows] >= 0, corpus.near_copy_of[rows], design)
     grades = (subclass[query][:, None] == subclass[~query][None, :]).astype(np.int64)
     grades += (family[query][:, None] == family[~query][None, :]).astype(np.int64)
     valid = design[query][:, None] != design[~query][None, :]
-    return rank_metrics(vectors[query] @ vectors[~query].T, grades, valid)
+    return _ranked(vectors[query] @ vectors[~query].T, grades, design[query], valid)
 
 
 def _per_design(
     vectors: NDArray[np.float32], design: NDArray[np.int64], query: NDArray[np.bool_], count: int
-) -> Metrics:
+) -> tuple[Metrics, NDArray[np.int64]]:
     """Up to `count` query views together (mean of their scores) find their design."""
     scores = _best(vectors[query] @ vectors[~query].T, design[~query], int(design.max()) + 1)
     asked = np.unique(design[query])
@@ -124,7 +142,7 @@ def _per_design(
         [scores[np.flatnonzero(design[query] == d)[:count]].mean(axis=0) for d in asked]
     )
     grades = (asked[:, None] == np.arange(mean.shape[1])[None, :]).astype(np.int64)
-    return rank_metrics(mean, grades, np.isfinite(mean))
+    return _ranked(mean, grades, asked, np.isfinite(mean))
 
 
 def _best(

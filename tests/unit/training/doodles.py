@@ -33,4 +33,7 @@ def catalogue(*, designs: int = 24, views: int = 4, size: int = 64, seed: int = 
             )
     design_of = np.repeat(np.arange(designs), views)
     texts = [(f"a {WORDS[d % 6]} thing number {d}", f"第{d}号物品") for d in design_of]
-    return Catalogue(pixels, design_of, design_of, design_of % 6, texts, [""] * len(design_of))
+    classes = list(WORDS)
+    return Catalogue(
+        pixels, design_of, design_of, design_of % 6, classes, texts, [""] * len(design_of)
+    )

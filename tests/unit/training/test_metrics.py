@@ -73,11 +73,16 @@ def test_perfect_groups_score_one() -> None:
 
 def test_bootstrap_interval_covers_the_standard_error() -> None:
     values = np.random.default_rng(1).random(400)
-    summary = summarise(values)
+    each = np.arange(400)
+    summary = summarise(values, each)
     error = values.std() / math.sqrt(400)
     assert summary.mean == pytest.approx(values.mean())
     assert summary.high - summary.low == pytest.approx(2 * 1.96 * error, rel=0.1)
-    assert summarise(values) == summary
+    assert summarise(values, each) == summary
+    # sheets of one design that succeed and fail together tell no more than one of them
+    fourfold = summarise(values.repeat(4), each.repeat(4))
+    assert fourfold.mean == pytest.approx(summary.mean)
+    assert fourfold.high - fourfold.low == pytest.approx(summary.high - summary.low, rel=0.1)
 
 
 @pytest.mark.parametrize("name", list(floors.FLOORS))

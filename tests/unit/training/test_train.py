@@ -14,7 +14,14 @@ import torch
 from doodles import catalogue
 
 from vitrine_training import train
-from vitrine_training.data import Catalogue, Sampler, augment, from_folder, read_feedback
+from vitrine_training.data import (
+    Catalogue,
+    Sampler,
+    augment,
+    from_folder,
+    read_feedback,
+    together,
+)
 from vitrine_training.metrics import leave_one_out
 from vitrine_training.model import DesignViT, DesignViTConfig
 from vitrine_training.text import TextTower
@@ -115,7 +122,7 @@ def test_a_minute_of_training_beats_the_untrained_start() -> None:
     for _ in range(trainer.recipe.steps):
         terms = trainer.train_step()
     after = retrieval(trainer.encoder, held_out)
-    assert set(terms) >= {"contrast", "arcface", "language"}
+    assert set(terms) >= {"contrast", "arcface", "classes", "language"}
     assert after > before + 0.08, f"{before:.3f} untrained, {after:.3f} trained"
     tower = trainer.text
     assert tower is not None
@@ -127,6 +134,20 @@ def test_a_minute_of_training_beats_the_untrained_start() -> None:
     top = scores.topk(10, dim=1).indices
     found = (top == torch.arange(len(words))[:, None]).any(dim=1).float().mean()
     assert found > 3 * 10 / len(words)
+
+
+def test_classes_of_one_name_are_one_class_and_unnamed_ones_none() -> None:
+    mine = catalogue(designs=6, views=2)
+    other = replace(catalogue(designs=6, views=2), class_names=["", "tall", "", "new", "x", "y"])
+    both = together([mine, other])
+    assert both.class_names == [*mine.class_names, "", "", "new", "x", "y"]
+    assert both.subclass[12:].tolist() == [6, 6, 1, 1, 7, 7, 8, 8, 9, 9, 10, 10]
+
+    recipe = replace(RECIPE, arcface=False, language=False)
+    named = Trainer(mine, DesignViT.from_seed(0, SMALL), recipe)
+    assert named.train_step()["classes"] > 0
+    unnamed = replace(mine, class_names=[""] * 6)
+    assert "classes" not in Trainer(unnamed, DesignViT.from_seed(0, SMALL), recipe).train_step()
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
