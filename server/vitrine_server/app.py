@@ -75,7 +75,11 @@ def create_app(
             settings, cast("manifest.Manifest", published), text, metrics
         )
         identity = EncoderIdentity(info.name, info.fingerprint, info.dimension)
-        catalogue = Catalogue(settings.data, encoder=identity)
+        catalogue = Catalogue(
+            settings.data,
+            encoder=identity,
+            results_bytes=int(settings.result_cache_mb * 1e6),
+        )
         admission = Admission(
             max_images=settings.max_images_in_flight, max_wait_s=settings.max_wait_s
         )

@@ -42,13 +42,15 @@ _log = structlog.get_logger(__name__)
 class Catalogue:
     """The collections of a data folder. Every method may be called from any thread."""
 
-    def __init__(self, data: Path, *, encoder: EncoderIdentity) -> None:
-        """Open all collections, and make `default` when there is none.
+    def __init__(self, data: Path, *, encoder: EncoderIdentity, results_bytes: int = 0) -> None:
+        """Open all collections, and make `default` when there is none. results_bytes: of answers
+        that each collection keeps in memory.
 
         A collection whose files are damaged is listed in `damaged`, and using it raises
         Unavailable; the others are served. Raises ConfigError when another process has the folder.
         """
         self.encoder = encoder
+        self._results_bytes = results_bytes
         self.damaged: dict[str, str] = {}
         self._folder = data / FOLDER
         self._collections: dict[str, Collection] = {}
@@ -170,7 +172,7 @@ class Catalogue:
                     if old is not None:
                         old.refuse_writes(False)
                 raise refused(error, "an archive") from error
-            new = Collection(self._folder / name, serving=self.encoder)
+            new = self._opened(self._folder / name)
             self._collections[name] = new
             self.damaged.pop(name, None)
             if old is not None:
@@ -210,17 +212,20 @@ class Catalogue:
             elif _NAME.fullmatch(folder.name) and folder.is_dir():
                 try:
                     spaces.collect(folder)
-                    self._collections[folder.name] = Collection(folder, serving=self.encoder)
+                    self._collections[folder.name] = self._opened(folder)
                 except DamagedStore as error:
                     _log.error("collection damaged", collection=folder.name, error=str(error))
                     self.damaged[folder.name] = str(error)
+
+    def _opened(self, folder: Path) -> Collection:
+        return Collection(folder, serving=self.encoder, results_bytes=self._results_bytes)
 
     def _create(self, name: str, settings: CollectionSettings) -> Collection:
         building = self._folder / f"{_UNFINISHED}new-{secrets.token_hex(8)}"
         building.mkdir()
         Collection.create(building, settings, self.encoder)
         publish(building, self._folder / name)
-        collection = Collection(self._folder / name, serving=self.encoder)
+        collection = self._opened(self._folder / name)
         self._collections[name] = collection
         return collection
 

@@ -93,8 +93,10 @@ class Collection:
     another space can be read, but neither searched nor written (EncoderMismatch).
     """
 
-    def __init__(self, home: Path, *, serving: EncoderIdentity) -> None:
-        """Open the collection in a folder. Raises DamagedStore when it cannot be trusted."""
+    def __init__(self, home: Path, *, serving: EncoderIdentity, results_bytes: int = 0) -> None:
+        """Open the collection in a folder. results_bytes: of answers kept in memory. Raises
+        DamagedStore when it cannot be trusted.
+        """
         self.name = home.name
         self._serving = serving
         folder = spaces.active(home)
@@ -134,6 +136,7 @@ class Collection:
             known_fields=self._known_fields,
             read=self._read,
             writer=self._writer,
+            results_bytes=results_bytes,
         )
         self._maintenance = Maintenance(
             self.name,

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     cache_mb: float = Field(
         64, ge=0, description="embeddings kept in memory, MB (10^6 bytes); 0 keeps none"
     )
+    result_cache_mb: float = Field(
+        4,
+        ge=0,
+        description="answers that each collection keeps until its next write, MB; 0 keeps none",
+    )
     redis_url: str | None = Field(
         None, description="Redis or Valkey that keeps embeddings for several servers; none: no"
     )

@@ -144,6 +144,7 @@ class _Calls:
             request.collection or "default", parts, options, times
         )
         self._services.metrics.observe_stages(times)
+        self._services.metrics.count_result(known=found.known)
         info = self._services.encoder.info
         response = messages.QueryResponse(
             encoder=info.name,

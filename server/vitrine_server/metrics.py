@@ -87,11 +87,15 @@ class Metrics:
         )
         self._lookups = Counter(
             "vitrine_cache_lookups",
-            "Embeddings looked up: hit, remote (found in Redis), shared (computed for another "
-            "request at that moment), miss",
+            "Embeddings (image, text) and answers (result) looked up: hit, remote (in Redis), "
+            "shared (computed for another request at that moment), miss",
             ["kind", "outcome"],
             registry=self.registry,
         )
+        self._results = {
+            known: self._lookups.labels("result", "hit" if known else "miss")
+            for known in (False, True)
+        }
         self._cache_bytes = Gauge(
             "vitrine_cache_bytes", "Memory that cached embeddings take", registry=self.registry
         )
@@ -130,6 +134,9 @@ class Metrics:
 
     def count_lookup(self, kind: str, outcome: str) -> None:
         self._lookups.labels(kind, outcome).inc()
+
+    def count_result(self, *, known: bool) -> None:
+        self._results[known].inc()
 
     def observe_stages(self, times: StageTimes) -> None:
         for stage, seconds in times.seconds.items():

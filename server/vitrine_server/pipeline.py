@@ -383,8 +383,10 @@ class Pipeline:
             nonlocal cost_s
             started = time.perf_counter()
             results = search(queries)
-            # one slow answer may be the machine's, several in a row are the search's
-            cost_s = min((time.perf_counter() - started) / len(queries), 2 * cost_s)
+            searched = sum(isinstance(one, VitrineError) or not one.known for one in results)
+            if searched:
+                # one slow answer may be the machine's, several in a row are the search's
+                cost_s = min((time.perf_counter() - started) / searched, 2 * cost_s)
             return results
 
         async def run(

@@ -114,17 +114,21 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What hits show of an item, made once for all of them.
+    """What hits show of an item, made once for all of them (`shown.shown`).
 
-    metadata_json: as stored. json_before_score, json_after_score: an answer's JSON of a hit, from
-    its first brace to its group.
+    before_score, after_score: the JSON of a hit around its score, with the metadata as stored from
+    `metadata_from` to the last brace.
     """
 
     id: str
     group: str | None
-    metadata_json: bytes
-    json_before_score: bytes
-    json_after_score: bytes
+    before_score: bytes
+    after_score: bytes
+    metadata_from: int
+
+    @property
+    def metadata_json(self) -> bytes:
+        return self.after_score[self.metadata_from : -1]
 
 
 class Hit(NamedTuple):
@@ -171,12 +175,16 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Hits, best first. snapshot: name of the state searched. The times are of the whole batch."""
+    """Hits, best first. snapshot: name of the state searched. The times are of the whole batch.
+
+    known: the same query was answered before, and nothing was written since.
+    """
 
     hits: tuple[Hit, ...]
     snapshot: str
     search_s: float
     hydrate_s: float
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

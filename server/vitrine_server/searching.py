@@ -6,7 +6,6 @@ import time
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-import numpy as np
 import orjson
 
 from vitrine_server import filters
@@ -18,8 +17,9 @@ from vitrine_server.records import (
     Hit,
     SearchQuery,
     SearchResult,
-    check_vector,
+    check_vectors,
 )
+from vitrine_server.results import KnownResults
 from vitrine_server.shown import ShownItems
 
 if TYPE_CHECKING:
@@ -50,8 +50,11 @@ class Searcher:
         known_fields: set[str],
         read: Reading,
         writer: Writer,
+        results_bytes: int,
     ) -> None:
-        """known_fields: metadata fields that some item has or had."""
+        """known_fields: metadata fields that some item has or had. results_bytes: of answers that
+        are kept for queries that come again.
+        """
         self._name = name
         self._settings = settings
         self._dimension = dimension
@@ -60,22 +63,52 @@ class Searcher:
         self._read = read
         self._writer = writer
         self._shown = ShownItems(_SHOWN_BYTES)
+        self._results = KnownResults(results_bytes)
 
     def search(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
         """Answer queries against one state. Raises InvalidVector, InvalidFilter, Invalid."""
-        questions = [self._question(query) for query in queries]
+        state_name = self._index.state.name
+        known = [self._results.get(state_name, query) for query in queries]
+        unknown = [query for query, hits in zip(queries, known, strict=True) if hits is None]
+        fresh = iter(self._search(unknown) if unknown else ())
+        return [
+            next(fresh) if hits is None else SearchResult(hits, state_name, 0.0, 0.0, known=True)
+            for hits in known
+        ]
+
+    def _search(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
+        questions = self._questions(queries)
         started = time.perf_counter()
         state = self._index.state
         found = search_state(state, questions, self._settings.metric)
         searched = time.perf_counter()
-        hits = self._hydrate(state, queries, found)
+        answers = self._hydrate(state, queries, found)
         hydrated = time.perf_counter()
+        for query, hits in zip(queries, answers, strict=True):
+            self._results.put(state.name, query, hits)
         return [
-            SearchResult(answer, state.name, searched - started, hydrated - searched)
-            for answer in hits
+            SearchResult(hits, state.name, searched - started, hydrated - searched)
+            for hits in answers
         ]
 
-    def _question(self, query: SearchQuery) -> Question:
+    def _questions(self, queries: Sequence[SearchQuery]) -> list[Question]:
+        parsed = [self._checked(query) for query in queries]
+        vectors = check_vectors(
+            [vector for query in queries for vector in (query.vector, *query.views)],
+            self._dimension,
+            self._settings.metric,
+        )
+        questions, start = [], 0
+        for query, filter in zip(queries, parsed, strict=True):
+            views = vectors[start : start + 1 + len(query.views)]
+            start += len(views)
+            questions.append(
+                Question(views, query.k, query.offset, filter, query.group_by, query.min_score)
+            )
+        return questions
+
+    def _checked(self, query: SearchQuery) -> filters.Filter | None:
+        """The filter of a query in which all but the vectors is right."""
         if query.k < 1:
             raise Invalid(f"k is {query.k}.", field="k", accepted="a whole number from 1")
         if query.offset < 0:
@@ -95,18 +128,7 @@ class Searcher:
                 field="group_by",
                 accepted='"group", or a metadata field that says what an image shows',
             )
-        vectors = [
-            check_vector(vector, self._dimension, self._settings.metric)
-            for vector in (query.vector, *query.views)
-        ]
-        return Question(
-            vectors=np.stack(vectors),
-            k=query.k,
-            offset=query.offset,
-            filter=parsed,
-            group_by=query.group_by,
-            min_score=query.min_score,
-        )
+        return parsed
 
     def _need_field(self, name: str, where: str) -> None:
         """Make sure that a field has its column. Raises InvalidFilter (`unknown_field`)."""
@@ -154,12 +176,11 @@ class Searcher:
             items |= self._load(state, unknown)
         return [
             tuple(
-                Hit(items[label], score, vector)
-                for label, score, vector in zip(
-                    own,
+                map(
+                    Hit,
+                    map(items.__getitem__, own),
                     neighbours.scores.tolist(),
                     state.vectors.take(neighbours.rows) if query.with_vector else repeat(None),
-                    strict=False,
                 )
             )
             for query, neighbours, own in zip(queries, found, labels, strict=True)

@@ -17,10 +17,12 @@ from vitrine_server.records import Shown, group_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from vitrine_server.records import Hit
     from vitrine_server.writes import Row
 
 # Objects and dictionary node around the text of one item.
 _ENTRY_BYTES = 600
+_METADATA = b',"metadata":'
 
 
 class ShownItems:
@@ -59,7 +61,7 @@ class ShownItems:
         with self._changing:
             for label, item in items.items():
                 self._young[label] = item
-                self._young_bytes += _ENTRY_BYTES + len(item.id) + len(item.metadata_json)
+                self._young_bytes += _ENTRY_BYTES + len(item.before_score) + len(item.after_score)
                 if self._young_bytes > self._half:
                     # new dictionaries: a search may be reading the ones of before
                     self._old, self._young, self._young_bytes = self._young, {}, 0
@@ -67,10 +69,31 @@ class ShownItems:
 
 def shown(item_id: str, group: str | None, metadata_json: bytes) -> Shown:
     """What hits show of an item with this id, this group and this metadata as stored."""
+    to_metadata = b',"group":%b' % orjson.dumps(group) + _METADATA
     return Shown(
         id=item_id,
         group=group,
-        metadata_json=metadata_json,
-        json_before_score=b'{"id":%b,"score":' % orjson.dumps(item_id),
-        json_after_score=b',"group":%b' % orjson.dumps(group),
+        before_score=b'{"id":%b,"score":' % orjson.dumps(item_id),
+        after_score=b"%b%b}" % (to_metadata, metadata_json),
+        metadata_from=len(to_metadata),
     )
+
+
+def hits_json(hits: Iterable[Hit], *, with_metadata: bool, with_vector: bool) -> bytes:
+    """Hits as a JSON list."""
+    if with_metadata and not with_vector:
+        pieces = [
+            b"%b%r%b" % (item.before_score, score, item.after_score) for item, score, _ in hits
+        ]
+    else:
+        pieces = [_piece(hit, with_metadata, with_vector) for hit in hits]
+    return b"[%b]" % b",".join(pieces)
+
+
+def _piece(hit: Hit, with_metadata: bool, with_vector: bool) -> bytes:
+    item, score, vector = hit
+    end = -1 if with_metadata else item.metadata_from - len(_METADATA)
+    text = b"%b%r%b" % (item.before_score, score, item.after_score[:end])
+    if with_vector:
+        text += b',"vector":' + orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+    return text + b"}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -17,11 +16,7 @@ from vitrine_server.pipeline import Part
 from vitrine_server.rendering import timed_response
 from vitrine_server.routes.declare import COLLECTION, IMAGE_BODY, body_of, route
 from vitrine_server.services import services
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from vitrine_server.records import Hit
+from vitrine_server.shown import hits_json
 
 _MAX_PARTS = 64
 _SHORT_QUERY = 256
@@ -47,27 +42,18 @@ async def search(request: Request, collection: str) -> Response:
     query, options = await _read(request, kind, parts.max_body_bytes)
     times = StageTimes()
     result = await parts.pipeline.search(name, query, options, times)
+    parts.metrics.count_result(known=result.known)
+    shown = hits_json(
+        result.hits, with_metadata=options.with_metadata, with_vector=options.with_vector
+    )
     info = parts.encoder.info
     answer = {
-        "hits": _shown(result.hits, options),
+        "hits": orjson.Fragment(shown),
         "encoder": {"name": info.name, "fingerprint": info.fingerprint},
         "snapshot": result.snapshot,
         "timings_ms": times.milliseconds(),
     }
     return timed_response(parts, answer, times)
-
-
-def _shown(hits: Sequence[Hit], options: schemas.SearchOptions) -> orjson.Fragment:
-    """Hits as JSON, put together from the pieces that are kept for each item."""
-    shown = []
-    for item, score, vector in hits:
-        text = b"%b%r%b" % (item.json_before_score, score, item.json_after_score)
-        if options.with_metadata:
-            text += b',"metadata":' + item.metadata_json
-        if options.with_vector:
-            text += b',"vector":' + orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
-        shown.append(text + b"}")
-    return orjson.Fragment(b"[" + b",".join(shown) + b"]")
 
 
 async def _read(
