@@ -8,7 +8,8 @@ Two tables from one run, in which all candidates take turns:
    peaks that a chain of matrix products reaches here in FP32 and INT8, and the ratio.
 
 The ceiling is the time of the counted operations at those peaks: matrix products alone, as if
-normalisation, softmax and memory cost nothing.
+normalisation, softmax and memory cost nothing. Last, how long an engine takes to start: compiled,
+and from the cache of compiled models that serving keeps.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import openvino  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 from rich.console import Console
 from rich.table import Table
@@ -74,9 +76,18 @@ def main() -> None:
         }
         _show_steps(list(steps), seconds, rates, options.batch)
         limits = {"ViT-S/16, INT8": (rates["streams"], count(work / "int8.onnx"))}
+        starts = {"ViT-S/16, INT8": _starts(work / "int8.onnx", steps["streams"].engine, work)}
         if published:
-            limits[published[1]] = (rates["published"], count(published[2]))
+            candidate, name, path = published
+            limits[name] = (rates["published"], count(path))
+            if candidate.engine.runtime == "openvino":
+                starts[name] = _starts(path, candidate.engine, work)
         _show_limits(limits, rates)
+        for name, (cold, warm) in starts.items():
+            console.print(
+                f"Start of {name}: {cold:.2f} s compiled, {warm:.2f} s from the cache",
+                highlight=False,
+            )
 
 
 def _options() -> argparse.Namespace:
@@ -181,6 +192,18 @@ def _published(folder: Path, batch: int) -> tuple[Candidate, str, Path] | None:
     pixels = manifests.probe_pixels(found.encoder.preprocessing.size).repeat(batch, axis=0)
     name = f"{found.encoder.name}, {found.precision.upper()} ({found.runtime})"
     return Candidate(engine, pixels, batch), name, path
+
+
+def _starts(path: Path, engine: engines.Engine, work: Path) -> tuple[float, float]:
+    """Seconds until an engine is compiled, without and with its compiled form in the cache."""
+    seconds = []
+    for _ in range(2):
+        core: Any = openvino.Core()
+        core.set_property({"CACHE_DIR": str(work / "cache" / path.stem)})
+        start = time.perf_counter()
+        core.compile_model(str(path), "CPU", engine.properties)
+        seconds.append(time.perf_counter() - start)
+    return seconds[0], seconds[1]
 
 
 def count(path: Path) -> Operations:
