@@ -1,17 +1,21 @@
 """Recall against speed, build time and memory of every index family, beside hnswlib and usearch.
 
     python benchmarks/recall_sweep.py [--size 100k] [--vectors FILE.npy] [--only hnsw,hnswlib]
+        [--folder DIR] [--build-threads 2]
 
 Vectors: by default a seeded mixture, N / 200 clusters with power-law sizes; the centres and the
 spread around them (0.8 of the centres' own) share one spectrum in which the i-th direction has a
 standard deviation of i^-0.4, in a random rotation; all of length 1. The queries are drawn from the
-same mixture and not stored. With --vectors, rows of an array (N, D), the last of them as queries.
+same mixture and not stored. With --vectors, rows of an array (N, D), a random 1,000 of them as
+queries. With --folder, vectors and built indices are kept there and used again, so that a large
+run can be made in parts.
 
 One thread, one query at a time, rounds interleaved over all indices; queries a second of the
 processor time that the thread used, so that a busy machine disturbs less. Our families run as the
 server runs them: rows in cluster order, candidates rescored against the exact vectors. The last
-lines compare "auto", tuned as the server tunes it, with hnswlib at the same recall. Raw rows and an
-SVG go to benchmarks/results/<time>-recall-<size>/.
+lines compare "auto", tuned as the server tunes it, with hnswlib at the same recall, and say what it
+holds in memory: with and without the exact vectors, a mapped file of which k × candidates rows are
+read a query. Raw rows and an SVG go to benchmarks/results/<time>-recall-<size>/.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import argparse
 import importlib
 import itertools
 import json
+import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -94,19 +99,52 @@ def mixture(rows: int, queries: int, seed: int = 0) -> tuple[NDArray[np.float32]
     return np.concatenate(blocks), draw(queries)
 
 
+def shuffled(file: Path) -> NDArray[np.float32]:
+    """Rows (N, D) of a NumPy file in random order, of length 1."""
+    rows = np.load(file).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return cast("NDArray[np.float32]", np.random.default_rng(0).permutation(rows))
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A folder of vectors and built indices, each made when it is first asked for."""
+
+    folder: Path
+    peer_threads: int
+
+    def array(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        path = self.folder / f"{name}.npy"
+        if not path.exists():
+            np.save(path, make())
+        return cast("NDArray[Any]", np.load(path))
+
+    def built(self, name: str, build: Callable[[Path], None]) -> tuple[Path, float]:
+        """The file of an index, and the processor seconds that its build took."""
+        path, note = self.folder / f"{name}.index", self.folder / f"{name}.build_s"
+        if not note.exists():
+            started = time.process_time()
+            build(path)
+            note.write_text(str(time.process_time() - started))
+        return path, float(note.read_text())
+
+
 def our_family(
-    family: ann.AnnFamily, vectors: NDArray[np.float32], options: dict[str, Any], scratch: Path
+    family: ann.AnnFamily, vectors: NDArray[np.float32], options: dict[str, Any], shelf: Shelf
 ) -> Entry:
     """Built as a merge builds it, and read back as a snapshot is."""
-    started = time.thread_time()
     rows = len(vectors)
-    order = cluster_order(lambda start, stop: vectors[start:stop], rows, ann.SEED)
+    order = shelf.array(
+        "order", lambda: cluster_order(lambda start, stop: vectors[start:stop], rows, ann.SEED)
+    )
     ordered = np.ascontiguousarray(vectors[order])
-    index = ann.trained(family, ordered, "cosine")
-    ann.fill(index, ordered, stop=lambda: None)
-    build_s = time.thread_time() - started
-    path = scratch / f"{family}.faiss"
-    index.write(path)
+
+    def build(path: Path) -> None:
+        index = ann.trained(family, ordered, "cosine")
+        ann.fill(index, ordered, stop=lambda: None)
+        index.write(path)
+
+    path, build_s = shelf.built(family, build)
     index, size = FaissIndex.read(path), path.stat().st_size
     held = Vectors(ordered)
     searchers: dict[tuple[int, int], ann.Ann] = {}
@@ -116,7 +154,10 @@ def our_family(
         if key not in searchers:
             searchers[key] = ann.Ann(family, index, ann.Tuning(effort, candidates, 0, 0))
         proposed = searchers[key].propose(query[None], 10)[0]
-        return order[ann.rescored(held, query, proposed[proposed >= 0], 10, "cosine")[1]]
+        return cast(
+            "NDArray[np.int64]",
+            order[ann.rescored(held, query, proposed[proposed >= 0], 10, "cosine")[1]],
+        )
 
     def tune(target: float) -> tuple[int, int]:
         tuning = ann.tuned(family, index, ordered, "cosine", target, stop=lambda: None).tuning
@@ -126,16 +167,19 @@ def our_family(
     return Entry(family, build_s, size / rows, efforts, search, tune)
 
 
-def hnswlib_peer(vectors: NDArray[np.float32], options: dict[str, Any], scratch: Path) -> Entry:
+def hnswlib_peer(vectors: NDArray[np.float32], options: dict[str, Any], shelf: Shelf) -> Entry:
     hnswlib = importlib.import_module("hnswlib")
-    started = time.thread_time()
     index = hnswlib.Index("ip", vectors.shape[1])
-    index.init_index(len(vectors), M=options["M"], ef_construction=options["ef_construction"])
+
+    def build(path: Path) -> None:
+        made = hnswlib.Index("ip", vectors.shape[1])
+        made.init_index(len(vectors), M=options["M"], ef_construction=options["ef_construction"])
+        made.add_items(vectors, num_threads=shelf.peer_threads)
+        made.save_index(str(path))
+
+    path, build_s = shelf.built("hnswlib", build)
+    index.load_index(str(path))
     index.set_num_threads(1)
-    index.add_items(vectors, num_threads=1)
-    build_s = time.thread_time() - started
-    path = scratch / "hnswlib.bin"
-    index.save_index(str(path))
 
     def search(query: NDArray[np.float32], effort: int, _: int) -> NDArray[np.int64]:
         index.set_ef(effort)
@@ -146,25 +190,29 @@ def hnswlib_peer(vectors: NDArray[np.float32], options: dict[str, Any], scratch:
     return Entry("hnswlib", build_s, path.stat().st_size / len(vectors), efforts, search)
 
 
-def usearch_peer(vectors: NDArray[np.float32], options: dict[str, Any], _: Path) -> Entry:
+def usearch_peer(vectors: NDArray[np.float32], options: dict[str, Any], shelf: Shelf) -> Entry:
     usearch = importlib.import_module("usearch.index")
-    started = time.thread_time()
-    index = usearch.Index(
-        ndim=vectors.shape[1],
-        metric="ip",
-        dtype="f32",
-        connectivity=options["connectivity"],
-        expansion_add=options["expansion_add"],
-    )
-    index.add(np.arange(len(vectors)), vectors, threads=1)
-    build_s = time.thread_time() - started
+
+    def build(path: Path) -> None:
+        made = usearch.Index(
+            ndim=vectors.shape[1],
+            metric="ip",
+            dtype="f32",
+            connectivity=options["connectivity"],
+            expansion_add=options["expansion_add"],
+        )
+        made.add(np.arange(len(vectors)), vectors, threads=shelf.peer_threads)
+        made.save(str(path))
+
+    path, build_s = shelf.built("usearch", build)
+    index = usearch.Index.restore(str(path))
 
     def search(query: NDArray[np.float32], effort: int, _: int) -> NDArray[np.int64]:
         index.expansion_search = effort
         return cast("NDArray[np.int64]", index.search(query, 10, threads=1).keys.astype(np.int64))
 
     efforts = tuple((effort, 0) for effort in options["efforts"])
-    return Entry("usearch", build_s, index.memory_usage / len(vectors), efforts, search)
+    return Entry("usearch", build_s, path.stat().st_size / len(vectors), efforts, search)
 
 
 PEERS = {"hnswlib": hnswlib_peer, "usearch": usearch_peer}
@@ -208,10 +256,10 @@ def recall(found: list[NDArray[np.int64]], truth: NDArray[np.int64]) -> float:
     return hits / truth.size
 
 
-def auto_entry(entries: list[Entry], rows: int, target: float) -> Entry | None:
+def auto_entry(entries: list[Entry], rows: int, dimension: int, target: float) -> Entry | None:
     """What the server itself would search with; None when that family was not built."""
     settings = CollectionSettings(index="auto", metric="cosine", target_recall=target)
-    choice = choose(settings, rows, DIMENSION, free_memory())
+    choice = choose(settings, rows, dimension, free_memory())
     print(f"auto: {choice.family}, {choice.reason}")
     for entry in entries:
         if entry.name == choice.family and entry.tune is not None:
@@ -219,17 +267,20 @@ def auto_entry(entries: list[Entry], rows: int, target: float) -> Entry | None:
     return None
 
 
-def compared(points: list[Point], peer: str) -> str:
+def compared(points: list[Point], peer: str, dimension: int) -> str:
     """ "auto" beside a peer at the recall that "auto" reaches, both interleaved in this run."""
     [auto] = [point for point in points if point.name == "auto"]
     other = speed_at(points, peer, auto.recall)
-    size = f"{auto.bytes_per_vector:.0f} B a vector beside the mapped exact vectors"
+    share = auto.bytes_per_vector / 4 / dimension
+    size = (
+        f"{auto.bytes_per_vector:.0f} B a vector, {share:.2f} of FP32 ({1 + share:.2f} with the "
+        "mapped exact vectors)"
+    )
     if other is None:
         return f"auto: recall {auto.recall:.4f}, which no setting of {peer} reaches; {size}"
     return (
         f"auto: recall {auto.recall:.4f}, {auto.qps:.0f} q/s, {auto.qps / other:.2f} of {peer}'s "
-        f"{other:.0f} q/s at that recall; {size} ({auto.bytes_per_vector / 4 / DIMENSION:.2f} of "
-        "FP32)"
+        f"{other:.0f} q/s at that recall; {size}"
     )
 
 
@@ -299,21 +350,34 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="100k")
     parser.add_argument("--vectors", type=Path, help="a NumPy file (N, D) instead of the mixture")
     parser.add_argument("--only", help="names of families and peers, with commas")
+    parser.add_argument("--folder", type=Path, help="keep vectors and indices, and use them again")
+    parser.add_argument("--build-threads", type=int, default=1, help="of the peers")
     options = parser.parse_args()
     plan = yaml.safe_load((HERE / "recall_sweep.yaml").read_text())
     wanted = set(options.only.split(",")) if options.only else None
-    if options.vectors:
-        everything = np.load(options.vectors).astype(np.float32)
-        everything /= np.linalg.norm(everything, axis=1, keepdims=True)
-        everything = np.random.default_rng(0).permutation(everything)
-        vectors, queries = everything[: -plan["queries"]], everything[-plan["queries"] :]
-        label = options.vectors.stem
-    else:
-        vectors, queries = mixture(SIZES[options.size], plan["queries"])
-        label = options.size
-    truth = exact.search(queries, vectors, plan["k"], "cosine")[1]
+    label = options.vectors.stem if options.vectors else options.size
     results = HERE / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}-recall-{label}"
-    results.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (options.folder or Path(scratch)) / label
+        folder.mkdir(parents=True, exist_ok=True)
+        run(plan, wanted, options.vectors, label, Shelf(folder, options.build_threads), results)
+
+
+def run(
+    plan: dict[str, Any],
+    wanted: set[str] | None,
+    file: Path | None,
+    label: str,
+    shelf: Shelf,
+    results: Path,
+) -> None:
+    count = plan["queries"]
+    everything = shelf.array(
+        "vectors",
+        lambda: shuffled(file) if file else np.concatenate(mixture(SIZES[label], count)),
+    )
+    vectors, queries = everything[:-count], np.ascontiguousarray(everything[-count:])
+    truth = shelf.array("truth", lambda: exact.search(queries, vectors, plan["k"], "cosine")[1])
 
     entries: list[Entry] = []
     for kind in ("families", "peers"):
@@ -322,9 +386,9 @@ def main() -> None:
                 continue
             try:
                 if kind == "families":
-                    entries.append(our_family(name, vectors, settings, results))
+                    entries.append(our_family(name, vectors, settings, shelf))
                 else:
-                    entries.append(PEERS[name](vectors, settings, results))
+                    entries.append(PEERS[name](vectors, settings, shelf))
             except ModuleNotFoundError as error:
                 print(f"{name}: skipped, {error}")
                 continue
@@ -332,13 +396,12 @@ def main() -> None:
             print(
                 f"{name}: built in {built.build_s:.0f} s, {built.bytes_per_vector:.0f} B a vector"
             )
-    auto = auto_entry(entries, len(vectors), plan["target_recall"])
+    auto = auto_entry(entries, len(vectors), vectors.shape[1], plan["target_recall"])
     if auto is not None:
         entries.append(auto)
-    for leftover in [*results.glob("*.faiss"), *results.glob("*.bin")]:
-        leftover.unlink()
 
     points = measure(entries, queries, truth, plan["rounds"])
+    results.mkdir(parents=True)
     (results / "points.json").write_text(json.dumps([asdict(point) for point in points], indent=1))
     title = f"{len(vectors)} vectors of {vectors.shape[1]}, one thread"
     (results / "front.svg").write_text(drawn(points, title))
@@ -353,7 +416,7 @@ def main() -> None:
         print(entry.name, {level: qps and round(qps) for level, qps in reached.items()})
     for peer in PEERS:
         if auto is not None and any(entry.name == peer for entry in entries):
-            print(compared(points, peer))
+            print(compared(points, peer, vectors.shape[1]))
     print(f"raw rows and front.svg: {results}")
 
 

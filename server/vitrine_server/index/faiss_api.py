@@ -36,6 +36,9 @@ _KMEANS_ROUNDS = 10
 _ORDER_ROWS = 8192
 _COARSE_BUILD_EFFORT = 64
 _HNSW_BUILD_EFFORT = 100
+# Codes of 4 bits divide what lies within so many standard deviations of a value's mean, not all
+# that occurs: at 300,000 x 256, with 20 rows rescored, recall@10 was 0.956 instead of 0.949.
+_CODE_DEVIATIONS = 2.5
 
 _thread = threading.local()
 
@@ -164,6 +167,9 @@ class FaissIndex:
                 created._quantizer.hnsw.efSearch = _COARSE_BUILD_EFFORT
         elif created._is_graph:
             created._inner.hnsw.efConstruction = _HNSW_BUILD_EFFORT
+            codes = faiss.downcast_index(created._inner.storage).sq
+            codes.rangestat = faiss.ScalarQuantizer.RS_meanstd
+            codes.rangestat_arg = _CODE_DEVIATIONS
         return created
 
     @property
