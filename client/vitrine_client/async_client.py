@@ -90,11 +90,19 @@ class AsyncClient:
         metric: str | None = None,
         fields: Mapping[str, FieldType] | None = None,
         target_recall: float | None = None,
+        quality: str | None = None,
+        cleanup: Sequence[str] | None = None,
     ) -> Collection:
         """Create a collection; the same settings again change nothing, others raise Conflict."""
         return await self._send(
             protocol.put_collection(
-                name, index=index, metric=metric, fields=fields, target_recall=target_recall
+                name,
+                index=index,
+                metric=metric,
+                fields=fields,
+                target_recall=target_recall,
+                quality=quality,
+                cleanup=cleanup,
             )
         )
 

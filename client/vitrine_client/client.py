@@ -94,11 +94,19 @@ class Client:
         metric: str | None = None,
         fields: Mapping[str, FieldType] | None = None,
         target_recall: float | None = None,
+        quality: str | None = None,
+        cleanup: Sequence[str] | None = None,
     ) -> Collection:
         """Create a collection; the same settings again change nothing, others raise Conflict."""
         return self._send(
             protocol.put_collection(
-                name, index=index, metric=metric, fields=fields, target_recall=target_recall
+                name,
+                index=index,
+                metric=metric,
+                fields=fields,
+                target_recall=target_recall,
+                quality=quality,
+                cleanup=cleanup,
             )
         )
 

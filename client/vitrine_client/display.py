@@ -153,9 +153,9 @@ def checks(readiness: Readiness) -> Table:
     return table
 
 
-def refusals(refused: Iterable[tuple[str, str]]) -> Table:
-    table = _table("not stored", "reason")
-    for name, reason in sorted(refused):
+def reasons(files: Iterable[tuple[str, str]], title: str) -> Table:
+    table = _table(title, "reason")
+    for name, reason in sorted(files):
         table.add_row(plain(name), plain(reason))
     return table
 

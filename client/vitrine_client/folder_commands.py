@@ -274,13 +274,20 @@ def _tell_columns(found: Folder, table: Table, file: Path | None) -> None:
 def _summarise(run: Ingest, found: Folder, collection: str) -> None:
     outcome = run.outcome
     out = console()
-    if outcome.refused:
-        out.print(display.refusals(outcome.refused))
+    for rows, title in (
+        (outcome.flagged, "stored, but flagged"),
+        (outcome.skipped, "skipped"),
+        (outcome.refused, "not stored"),
+    ):
+        if rows:
+            out.print(display.reasons(rows, title))
     parts = [f"{outcome.stored:,} images stored in {collection}"]
     if outcome.stored:
         parts.append(f"{outcome.seconds:.1f} s, {display.rate(outcome)}")
     if outcome.unchanged:
         parts.append(f"{outcome.unchanged:,} were there already")
+    if outcome.skipped:
+        parts.append(f"{len(outcome.skipped):,} skipped")
     if outcome.refused:
         parts.append(f"{len(outcome.refused):,} not stored")
     if found.other_files:

@@ -40,16 +40,18 @@ class Watcher(Protocol):
 
 @dataclass
 class Outcome:
-    """Where an ingest stands. refused: (file, reason)."""
+    """Where an ingest stands. refused: (file, reason). flagged, skipped: (file, flags)."""
 
     stored: int = 0
     unchanged: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    flagged: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def done(self) -> int:
-        return self.stored + self.unchanged + len(self.refused)
+        return self.stored + self.unchanged + len(self.refused) + len(self.skipped)
 
 
 class Ingest:
@@ -101,6 +103,11 @@ class Ingest:
             if result.sequence is not None:
                 self._remember(entry, sequence=result.sequence)
                 self.outcome.stored += 1
+                if result.flags:
+                    self.outcome.flagged.append((source.name, ", ".join(result.flags)))
+            elif result.error is None:
+                self._ledger.withdraw(entry.id)
+                self.outcome.skipped.append((source.name, ", ".join(result.flags)))
             elif isinstance(result.error, ServerFault):
                 failure = result.error
                 self._failed = True

@@ -60,11 +60,16 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemResult:
-    """What became of one item of a batch: its sequence number, or the error that refused it."""
+    """What became of one item of a batch: its sequence number, or the error that refused it.
+
+    flags: what the collection's `quality` found wrong with the image; without sequence and error it
+    was skipped for that.
+    """
 
     id: str
     sequence: int | None = None
     error: ApiError | None = None
+    flags: tuple[str, ...] = ()
 
 
 class _Answer(BaseModel):
@@ -72,10 +77,15 @@ class _Answer(BaseModel):
 
 
 class Stored(_Answer):
-    """A write that is on disk and visible to the next search."""
+    """A write that is on disk and visible to the next search.
+
+    flags: what the collection's `quality` found wrong with the image; sequence is None when it was
+    skipped for that.
+    """
 
     id: str
-    sequence: int
+    sequence: int | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Record(_Answer):
@@ -126,6 +136,8 @@ class Collection(_Answer):
     metric: str
     fields: dict[str, str]
     target_recall: float
+    quality: str = "off"
+    cleanup: tuple[str, ...] = ()
     index: dict[str, Any]
     count: int
     sequence: int = 0

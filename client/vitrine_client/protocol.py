@@ -97,8 +97,17 @@ def put_collection(
     metric: str | None,
     fields: Mapping[str, FieldType] | None,
     target_recall: float | None,
+    quality: str | None,
+    cleanup: Sequence[str] | None,
 ) -> Call[Collection]:
-    settings = given(index=index, metric=metric, fields=fields, target_recall=target_recall)
+    settings = given(
+        index=index,
+        metric=metric,
+        fields=fields,
+        target_recall=target_recall,
+        quality=quality,
+        cleanup=cleanup,
+    )
     return json_call("PUT", collection_path(name), settings, _read_collection)
 
 
@@ -325,7 +334,9 @@ def _query(query: Query) -> dict[str, Any]:
 def _item_result(entry: Mapping[str, Any]) -> ItemResult:
     problem = entry.get("error")
     if problem is None:
-        return ItemResult(id=entry["id"], sequence=int(entry["sequence"]))
+        flags = tuple(entry.get("flags", ()))
+        sequence = None if entry.get("skipped") else int(entry["sequence"])
+        return ItemResult(id=entry["id"], sequence=sequence, flags=flags)
     error = errors.from_problem(problem, status=int(problem["status"]))
     return ItemResult(id=entry["id"], error=error)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from vitrine_server.admission import Admission
     from vitrine_server.catalogue import Catalogue
+    from vitrine_server.cleanup import Step
     from vitrine_server.config import Settings
     from vitrine_server.encoder import Encoder
     from vitrine_server.explain import Pixels
@@ -133,8 +134,8 @@ class Comparer:
 
     async def _compare(self, a: Source, b: Source) -> Comparison:
         deadline = deadlines.within(_TIMEOUT_S)
-        first = await self._run(lambda: self._picture(a))
-        second = await self._run(lambda: self._picture(b))
+        first = await self._run(lambda: self._picture(a, self._steps(a, b)))
+        second = await self._run(lambda: self._picture(b, self._steps(b, a)))
         vector_a, vector_b = await self._encode([first.pixels, second.pixels], deadline)
         shown_score = float(vector_a @ vector_b)
         stored_a = vector_a if first.stored is None else first.stored
@@ -196,7 +197,14 @@ class Comparer:
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
 
-    def _picture(self, source: Source) -> _Picture:
+    def _steps(self, source: Source, other: Source) -> Sequence[Step]:
+        """What an item's collection does to images; an image is treated as the other side is."""
+        for one in (source, other):
+            if one.image is None:
+                return self._catalogue.get(one.collection).settings.cleanup
+        return ()
+
+    def _picture(self, source: Source, steps: Sequence[Step]) -> _Picture:
         try:
             stored = None
             data = source.image
@@ -205,8 +213,8 @@ class Comparer:
             preprocessing = self._encoder.info.preprocessing
             large = preprocessing.model_copy(update={"size": VIEW_SCALE * preprocessing.size})
             return _Picture(
-                images.decode(data, preprocessing, limits=self._limits),
-                images.decode(data, large, limits=self._limits),
+                images.decode(data, preprocessing, limits=self._limits, steps=steps),
+                images.decode(data, large, limits=self._limits, steps=steps),
                 stored,
             )
         except VitrineError as error:

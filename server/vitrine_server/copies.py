@@ -131,7 +131,9 @@ class CopyFinder:
             calibration = self.calibration(name)
             # the first is the query as it came, so that its embedding is the one a search has
             sent = (data, *view.jpegs[1:])
-            vectors = await self._pipeline.embed([Part(image=each) for each in sent], times)
+            vectors = await self._pipeline.embed(
+                [Part(image=each) for each in sent], times, steps=collection.settings.cleanup
+            )
             with times.timed("search"):
                 found, snapshot = await self._run(
                     lambda: candidates(collection, view, vectors, without=item_id)

@@ -26,11 +26,12 @@ from vitrine_server.reembed import Reembedding
 from vitrine_server.store import FILE_NAME, DamagedStore, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from vitrine_server.cleanup import Step
     from vitrine_server.config import Settings
 
 NOT_SWITCHED = 3  # exit status
@@ -130,7 +131,8 @@ async def _reembed(settings: Settings, home: Path) -> int:
         loop = asyncio.get_running_loop()
 
         def encode(batch: list[bytes]) -> list[NDArray[np.float32]]:
-            return asyncio.run_coroutine_threadsafe(_encoded(encoder, batch), loop).result()
+            encoding = _encoded(encoder, batch, work.settings.cleanup)
+            return asyncio.run_coroutine_threadsafe(encoding, loop).result()
 
         info = published.encoder
         identity = EncoderIdentity(info.name, info.fingerprint, info.dimension)
@@ -167,12 +169,14 @@ def _switch(settings: Settings, work: Reembedding, name: str) -> int:
     return 0
 
 
-async def _encoded(encoder: TritonEncoder, batch: list[bytes]) -> list[NDArray[np.float32]]:
-    """Vectors (D,) of images as they were sent."""
+async def _encoded(
+    encoder: TritonEncoder, batch: list[bytes], steps: Sequence[Step]
+) -> list[NDArray[np.float32]]:
+    """Vectors (D,) of images as they were sent, cleaned up as their collection has it."""
     preprocessing = encoder.info.preprocessing
 
     async def one(image: bytes) -> NDArray[np.float32]:
-        pixels = await asyncio.to_thread(images.decode, image, preprocessing)
+        pixels = await asyncio.to_thread(images.decode, image, preprocessing, steps=steps)
         return (await encoder.encode(pixels, deadline=time.monotonic() + 60)).embedding
 
     return list(await asyncio.gather(*map(one, batch)))

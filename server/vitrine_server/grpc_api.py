@@ -12,7 +12,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from vitrine_server import api_keys, bodies, deadlines, schemas
+from vitrine_server import api_keys, bodies, deadlines, quality, schemas
 from vitrine_server import vitrine_search_pb2 as messages
 from vitrine_server.errors import Invalid, VitrineError
 from vitrine_server.metrics import StageTimes
@@ -222,7 +222,9 @@ class _Calls:
         self._services.metrics.observe_stages(times)
         if isinstance(outcome, VitrineError):
             raise outcome
-        return outcome
+        if outcome.sequence is None:  # the protocol has no answer for what was skipped
+            raise quality.refusal(outcome.flags[-1])
+        return outcome.sequence
 
     def authenticate(self, authorization: bytes | None) -> api_keys.Caller:
         return self._keys.authenticate(authorization) if self._keys else api_keys.ANYBODY

@@ -22,10 +22,11 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageFile
 
+from vitrine_server import cleanup
 from vitrine_server.errors import InvalidImage, TooLarge, UnsupportedMedia
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -85,22 +86,33 @@ def sniff(data: bytes) -> str | None:
 
 
 def decode(
-    data: bytes, preprocessing: Preprocessing, *, limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    preprocessing: Preprocessing,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    steps: Sequence[cleanup.Step] = (),
 ) -> NDArray[np.uint8]:
-    """Encoded image → (S, S, 3) uint8 RGB as the encoder expects it.
+    """Encoded image → (S, S, 3) uint8 RGB as the encoder expects it, cleaned up by `steps`.
 
     Raises UnsupportedMedia (not an accepted format), TooLarge (bytes or pixels), InvalidImage
     (empty, truncated or damaged).
     """
-    return _fit(_open(data, preprocessing.size, preprocessing.fill, limits), preprocessing)
+    return _fit(_opened(data, preprocessing, limits, steps), preprocessing, steps)
 
 
 def decode_with_thumbnail(
-    data: bytes, preprocessing: Preprocessing, *, limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    preprocessing: Preprocessing,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    steps: Sequence[cleanup.Step] = (),
 ) -> Picture:
-    """As `decode`, with a thumbnail from the same decode; the pixels are equal byte for byte."""
-    image = _open(data, preprocessing.size, preprocessing.fill, limits)
-    return Picture(_fit(image, preprocessing), _thumbnail(image))
+    """As `decode`, with a thumbnail from the same decode; the pixels are equal byte for byte.
+
+    The thumbnail is of the image as it was sent: it is for people.
+    """
+    image = _opened(data, preprocessing, limits, steps)
+    return Picture(_fit(image, preprocessing, steps), _thumbnail(image))
 
 
 def decode_upright(
@@ -116,6 +128,13 @@ def decode_upright(
     if scale < 1:
         pixels = _resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
     return np.ascontiguousarray(pixels)
+
+
+def _opened(
+    data: bytes, preprocessing: Preprocessing, limits: Limits, steps: Sequence[cleanup.Step]
+) -> NDArray[np.uint8]:
+    size = preprocessing.size * (cleanup.OPENED if steps else 1)
+    return _open(data, size, preprocessing.fill, limits)
 
 
 def _open(data: bytes, size: int, fill: tuple[int, int, int], limits: Limits) -> NDArray[np.uint8]:
@@ -222,8 +241,11 @@ def _resize(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
     return resized.astype(np.uint8, copy=False)
 
 
-def _fit(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) → (S, S, 3) by the encoder's resize policy."""
+def _fit(
+    pixels: NDArray[np.uint8], preprocessing: Preprocessing, steps: Sequence[cleanup.Step]
+) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) → (S, S, 3) by the encoder's resize policy, cleaned up first."""
+    pixels = cleanup.clean(pixels, steps, preprocessing.fill)
     size = preprocessing.size
     height, width = pixels.shape[:2]
     if preprocessing.resize == "crop":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from vitrine_server import deadlines, hashes, images
+from vitrine_server import cleanup, deadlines, hashes, images, quality
 from vitrine_server.batching import Batcher
 from vitrine_server.errors import (
     EncoderMismatch,
@@ -26,10 +26,11 @@ from vitrine_server.errors import (
     VitrineError,
 )
 from vitrine_server.pools import WatchedPool
+from vitrine_server.quality import Checked, Ingested
 from vitrine_server.records import NewItem, SearchQuery, check_id, check_metadata, check_vector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -143,8 +144,8 @@ class Pipeline:
 
     async def ingest(
         self, name: str, drafts: Sequence[Draft], times: StageTimes
-    ) -> list[int | VitrineError]:
-        """Store items; a sequence number or the reason for each. Durable and searchable on return.
+    ) -> list[Ingested | VitrineError]:
+        """Store items; what became of each, or the reason. Durable and searchable on return.
 
         Raises what concerns the whole request: CollectionNotFound, Overloaded, StorageFailed, ….
         """
@@ -155,18 +156,23 @@ class Pipeline:
                 *(self._item(collection, draft, times, deadline) for draft in drafts),
                 return_exceptions=True,
             )
-            results: list[int | VitrineError] = []
+            checked: list[Checked | VitrineError] = []
             for outcome in made:
                 if isinstance(outcome, BaseException) and not isinstance(outcome, VitrineError):
                     raise outcome
-                results.append(0 if isinstance(outcome, NewItem) else outcome)
-            items = [outcome for outcome in made if isinstance(outcome, NewItem)]
+                checked.append(outcome)
+            items = [one.item for one in checked if isinstance(one, Checked) and one.item]
+            sequences: Iterator[int] = iter(())
             if items:
                 with times.timed("store"):
                     stored: list[int] = await asyncio.wrap_future(collection.upsert(items))
                 sequences = iter(stored)
-                results = [next(sequences) if result == 0 else result for result in results]
-        return results
+        return [
+            Ingested(None if one.item is None else next(sequences), one.flags)
+            if isinstance(one, Checked)
+            else one
+            for one in checked
+        ]
 
     async def update_metadata(
         self, name: str, item_id: str, metadata: Metadata, times: StageTimes
@@ -195,12 +201,17 @@ class Pipeline:
         with self._admission.queries.admit(len(parts)):
             return await self._query_vector(collection, parts, times, self._deadline())
 
-    async def embed(self, parts: Sequence[Part], times: StageTimes) -> list[NDArray[np.float32]]:
-        """Embeddings (D,) float32 of images and texts, in order; the first failure is raised."""
+    async def embed(
+        self, parts: Sequence[Part], times: StageTimes, *, steps: Sequence[cleanup.Step] = ()
+    ) -> list[NDArray[np.float32]]:
+        """Embeddings (D,) float32 of images and texts, in order; the first failure is raised.
+
+        steps: what is done to the images first, as a collection's `cleanup` asks for.
+        """
         deadline = self._deadline()
         with self._admission.queries.admit(len(parts)):
             return list(
-                await asyncio.gather(*(self._embed(part, times, deadline) for part in parts))
+                await asyncio.gather(*(self._embed(part, times, deadline, steps) for part in parts))
             )
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -260,7 +271,7 @@ class Pipeline:
     ) -> NDArray[np.float32]:
         if part.image is not None or part.text is not None:
             self._check_space(collection)
-            return await self._embed(part, times, deadline)
+            return await self._embed(part, times, deadline, collection.settings.cleanup)
         if part.item_id is not None:
             item_id = part.item_id
             return await self.run(lambda: collection.vector(item_id))
@@ -268,47 +279,66 @@ class Pipeline:
 
     async def _item(
         self, collection: Collection, draft: Draft, times: StageTimes, deadline: float
-    ) -> NewItem:
+    ) -> Checked:
         # what is cheap to refuse is refused before the decode
         check_id(draft.id)
         check_metadata(draft.metadata, collection.settings.fields)
         if draft.image is None:
             vector = _vector(draft.vector or [])
             check_vector(vector, collection.encoder.dimension, collection.settings.metric)
-            return NewItem(id=draft.id, vector=vector, metadata=draft.metadata)
+            return Checked(NewItem(id=draft.id, vector=vector, metadata=draft.metadata))
         self._check_space(collection)
-        data = draft.image
-        picture, perceptual_hash, digest = await self._decode(lambda: self._picture(data), times)
+        data, settings = draft.image, collection.settings
+        picture, luminance, digest = await self._decode(
+            lambda: self._picture(data, settings.cleanup), times
+        )
+        flags = quality.flags(luminance) if settings.quality != "off" else ()
+        if flags and settings.quality != "keep":
+            return quality.left_out(settings.quality, flags)
 
         async def encode() -> NDArray[np.float32]:
             return _timed(await self._encoder.encode(picture.pixels, deadline=deadline), times)
 
         if self._settings.keep_originals:
             await self.run(lambda: collection.keep_original(data))
-        return NewItem(
+        key = cleanup.key(digest.digest(), settings.cleanup)
+        item = NewItem(
             id=draft.id,
-            vector=await self._cache.get("image", digest.digest(), encode, deadline=deadline),
+            vector=await self._cache.get("image", key, encode, deadline=deadline),
             metadata=draft.metadata,
             thumbnail=picture.thumbnail,
             image_sha256=digest.hexdigest(),
-            hashes=(perceptual_hash,),
+            hashes=(hashes.phash(luminance),),
         )
+        if settings.quality == "off":
+            return Checked(item)
+        return await self.run(lambda: quality.checked(collection, item, flags))
 
-    def _picture(self, data: bytes) -> tuple[images.Picture, int, hashlib._Hash]:
-        """Pixels and thumbnail, the thumbnail's perceptual hash, the SHA-256 of the bytes."""
+    def _picture(
+        self, data: bytes, steps: Sequence[cleanup.Step]
+    ) -> tuple[images.Picture, NDArray[np.uint8], hashlib._Hash]:
+        """Pixels and thumbnail, the thumbnail's luminance, the SHA-256 of the bytes."""
         picture = images.decode_with_thumbnail(
-            data, self._encoder.info.preprocessing, limits=self._limits
+            data, self._encoder.info.preprocessing, limits=self._limits, steps=steps
         )
-        return picture, hashes.of_thumbnail(picture.thumbnail), hashlib.sha256(data)
+        return picture, hashes.open_thumbnail(picture.thumbnail), hashlib.sha256(data)
 
-    async def _embed(self, part: Part, times: StageTimes, deadline: float) -> NDArray[np.float32]:
+    async def _embed(
+        self,
+        part: Part,
+        times: StageTimes,
+        deadline: float,
+        steps: Sequence[cleanup.Step] = (),
+    ) -> NDArray[np.float32]:
         if part.image is None:
             return await self._embed_text(part, times, deadline)
         data = part.image
 
         async def encode() -> NDArray[np.float32]:
             pixels = await self._decode(
-                lambda: images.decode(data, self._encoder.info.preprocessing, limits=self._limits),
+                lambda: images.decode(
+                    data, self._encoder.info.preprocessing, limits=self._limits, steps=steps
+                ),
                 times,
             )
             return _timed(await self._encoder.encode(pixels, deadline=deadline), times)
@@ -317,7 +347,8 @@ class Pipeline:
             digest = hashlib.sha256(data).digest()
         else:
             digest = await self.run(lambda: hashlib.sha256(data).digest())
-        return await self._cache.get("image", digest, encode, deadline=deadline)
+        key = cleanup.key(digest, steps)
+        return await self._cache.get("image", key, encode, deadline=deadline)
 
     async def _embed_text(
         self, part: Part, times: StageTimes, deadline: float

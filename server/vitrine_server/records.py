@@ -12,7 +12,9 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from vitrine_server.cleanup import STEPS, Step
 from vitrine_server.errors import Invalid, InvalidVector, TooLarge
+from vitrine_server.quality import Action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,9 @@ class CollectionSettings(BaseModel):
     """What a collection is created with; it does not change afterwards.
 
     fields: metadata fields with a type, checked at ingest and fast to filter on. Other metadata
-    fields can be filtered on as well; their type is that of their values.
+    fields can be filtered on as well; their type is that of their values. quality: what becomes of
+    images that a search can make little of. cleanup: what is done to every image, stored or
+    queried with, before it is encoded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +79,8 @@ class CollectionSettings(BaseModel):
     metric: Literal["cosine", "inner_product", "l2", "l1"] = "cosine"
     fields: dict[FieldName, FieldType] = Field(default_factory=dict, max_length=64)
     target_recall: float = Field(0.95, gt=0, le=1)
+    quality: Action = "off"
+    cleanup: tuple[Step, ...] = Field((), max_length=len(STEPS))
 
     @field_validator("fields")
     @classmethod

@@ -66,7 +66,7 @@ class Reembedding:
         self._source.execute("PRAGMA query_only = ON")
         try:
             meta = dict(self._source.execute("SELECT * FROM meta"))
-            self._settings, current = described_by(meta)
+            self.settings, current = described_by(meta)
             if current.fingerprint == encoder.fingerprint:
                 raise Conflict(
                     f"Collection {home.name!r} holds vectors of {encoder.name!r} already.",
@@ -177,7 +177,7 @@ class Reembedding:
         found.close()
         for old in self.folder.glob(f"{FILE_NAME}*"):
             old.unlink()
-        new = description(self._settings, self._encoder) | {"source": source}
+        new = description(self.settings, self._encoder) | {"source": source}
         Store.create(path, new).close()
         return sqlite3.connect(path)
 
@@ -216,7 +216,7 @@ class Reembedding:
         if fresh:
             encoded = self._encode(list(fresh.values()))
             for image, vector in zip(fresh, encoded, strict=True):
-                checked = check_vector(vector, self._encoder.dimension, self._settings.metric)
+                checked = check_vector(vector, self._encoder.dimension, self.settings.metric)
                 vectors[image] = checked.astype("<f4", copy=False).tobytes()
         return vectors
 

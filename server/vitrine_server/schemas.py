@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from vitrine_server.cleanup import Step
+from vitrine_server.quality import Action, Flag
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -117,9 +120,18 @@ class Problem(BaseModel):
     accepted: str | None = None
 
 
-class BatchResult(BaseModel):
+class Ingested(BaseModel):
+    """flags: what the collection's `quality` found wrong with the image. skipped: it was left out
+    for that.
+    """
+
     id: str
     sequence: int | None = None
+    skipped: bool = False
+    flags: list[Flag] = []
+
+
+class BatchResult(Ingested):
     error: Problem | None = None
 
 
@@ -127,6 +139,7 @@ class BatchAnswer(BaseModel):
     items: list[BatchResult]
     stored: int
     failed: int
+    skipped: int
 
 
 class Encoder(BaseModel):
@@ -167,6 +180,8 @@ class CollectionAnswer(BaseModel):
     metric: str
     fields: dict[str, str]
     target_recall: float
+    quality: Action
+    cleanup: list[Step]
     index: dict[str, Any]
     count: int
     sequence: int

@@ -17,6 +17,7 @@ from vitrine_server.routes.declare import COLLECTION, IMAGE_BODY, body_of, route
 from vitrine_server.services import services
 
 if TYPE_CHECKING:
+    from vitrine_server.quality import Ingested
     from vitrine_server.records import Metadata
     from vitrine_server.services import Services
 
@@ -44,8 +45,9 @@ async def put_items(request: Request, collection: str) -> Response:
     results = await parts.pipeline.ingest(name, good, times) if good else []
     outcomes = dict(zip((draft.id for draft in good), results, strict=True)) | refused
     items = [_outcome(draft.id, outcomes[draft.id]) for draft in drafts]
-    failed = sum("error" in item for item in items)
-    answer = {"items": items, "stored": len(items) - failed, "failed": failed}
+    failed, stored = (sum(key in item for item in items) for key in ("error", "sequence"))
+    skipped = len(items) - failed - stored
+    answer = {"items": items, "stored": stored, "failed": failed, "skipped": skipped}
     return timed_response(parts, answer, times)
 
 
@@ -104,7 +106,7 @@ async def put_metadata(request: Request, collection: str, item_id: str) -> Respo
     "PUT",
     _ITEM,
     scope="write",
-    answer=schemas.Stored,
+    answer=schemas.Ingested,
     body={**IMAGE_BODY, **body_of(bodies.JSON, "ItemBody")},
 )
 async def put_item(request: Request, collection: str, item_id: str) -> Response:
@@ -118,7 +120,7 @@ async def put_item(request: Request, collection: str, item_id: str) -> Response:
     (result,) = await parts.pipeline.ingest(name, [draft], times)
     if isinstance(result, VitrineError):
         raise result
-    return timed_response(parts, {"id": item_id, "sequence": result}, times)
+    return timed_response(parts, _outcome(item_id, result), times)
 
 
 @route(router, "GET", _ITEM, scope="read", answer=schemas.ItemAnswer)
@@ -251,7 +253,9 @@ def _draft(item_id: str, body: schemas.ItemBody, metadata: Metadata) -> Draft:
     return Draft(item_id, metadata | body.metadata, image=image, vector=body.vector)
 
 
-def _outcome(item_id: str, outcome: int | VitrineError) -> dict[str, Any]:
+def _outcome(item_id: str, outcome: Ingested | VitrineError) -> dict[str, Any]:
     if isinstance(outcome, VitrineError):
         return {"id": item_id, "error": problem(outcome)}
-    return {"id": item_id, "sequence": outcome}
+    shown: dict[str, Any] = {"id": item_id}
+    shown |= {"skipped": True} if outcome.sequence is None else {"sequence": outcome.sequence}
+    return shown | ({"flags": outcome.flags} if outcome.flags else {})
