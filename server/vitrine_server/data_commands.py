@@ -136,19 +136,14 @@ async def _reembed(settings: Settings, home: Path) -> int:
 
         info = published.encoder
         identity = EncoderIdentity(info.name, info.fingerprint, info.dimension)
-
-        def work() -> int:
-            reembedding = Reembedding(home, identity, encode)
-            try:
-                while reembedding.catch_up(_show):
-                    pass
-                print(file=sys.stderr)
-                return _switch(settings, reembedding, home.name)
-            finally:
-                reembedding.close()
-
-        # all of it in one thread, as SQLite asks for; this one encodes meanwhile
-        return await asyncio.to_thread(work)
+        work = Reembedding(home, identity, encode)
+        try:
+            while await asyncio.to_thread(work.catch_up, _show):
+                pass
+            print(file=sys.stderr)
+            return await asyncio.to_thread(_switch, settings, work, home.name)
+        finally:
+            work.close()
     finally:
         await encoder.close()
 

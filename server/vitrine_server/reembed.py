@@ -45,7 +45,9 @@ WHERE label = ?
 
 
 class Reembedding:
-    """The new space of one collection. Belongs to one process (it holds a lock) and one thread."""
+    """The new space of one collection. Belongs to one process (it holds a lock), and to one thread
+    at a time.
+    """
 
     def __init__(
         self,
@@ -166,7 +168,7 @@ class Reembedding:
     def _opened(self, source: str) -> sqlite3.Connection:
         """The new space's store, as far as it is; made anew when it is not of this collection."""
         path = self.folder / FILE_NAME
-        found = sqlite3.connect(path)
+        found = sqlite3.connect(path, check_same_thread=False)
         try:
             meta = dict(found.execute("SELECT * FROM meta"))
             version = found.execute("PRAGMA user_version").fetchone()[0]
@@ -179,7 +181,7 @@ class Reembedding:
             old.unlink()
         new = description(self.settings, self._encoder) | {"source": source}
         Store.create(path, new).close()
-        return sqlite3.connect(path)
+        return sqlite3.connect(path, check_same_thread=False)
 
     def _embed(self, labels: list[int]) -> int:
         """Add the versions with these labels, one transaction."""
