@@ -8,9 +8,9 @@ The collection holds the vectors of recall_sweep.py's mixture, written as a clie
 filters   recall@10 against exact search and milliseconds a query, for filters that accept 0.01 % to
           100 % of the rows. The field is independent of the vectors.
 hydration milliseconds to read the records of 100 hits.
-writes    latency of single searches (100 a second, by the clock) while nothing else happens, and
-          while 500 items a second are written in batches of 10 and one merge follows another;
-          phases alternate. The figures are p50 and p99, and loaded over quiet.
+writes    latency of single searches (100 a second, by the clock) while nothing else happens, while
+          500 items a second are written in batches of 10, and while a merge runs beside them; the
+          three alternate. The figures are p50 and p99, and those under load over the quiet ones.
 restart   from the call that opens the collection to the first answer; everything is verified.
 """
 
@@ -146,8 +146,10 @@ def timed_searches(
 
 
 @contextmanager
-def written_to(collection: Collection, vectors: NDArray[np.float32]) -> Iterator[list[int]]:
-    """Updates of stored items at a steady rate, and one merge after the other."""
+def written_to(
+    collection: Collection, vectors: NDArray[np.float32], *, merging: bool
+) -> Iterator[list[int]]:
+    """Updates of stored items at a steady rate; one merge after the other, or none."""
     stop = threading.Event()
     done = [0]
     rng = np.random.default_rng(5)
@@ -162,7 +164,8 @@ def written_to(collection: Collection, vectors: NDArray[np.float32]) -> Iterator
             time.sleep(max(0.0, began + done[0] / WRITES_S - time.perf_counter()))
 
     usual = maintenance.MERGE_ROWS, maintenance.MERGE_SHARE
-    maintenance.MERGE_ROWS, maintenance.MERGE_SHARE = WRITES_S // 2, 0.0
+    maintenance.MERGE_ROWS = WRITES_S // 2 if merging else 10**9
+    maintenance.MERGE_SHARE = 0.0
     thread = threading.Thread(target=write)
     thread.start()
     try:
@@ -181,30 +184,30 @@ def writes(
     seconds: float,
     rounds: int,
 ) -> dict[str, object]:
-    quiet: list[list[float]] = []
-    loaded: list[list[float]] = []
-    rates, merging = [], 0
+    phases: dict[str, list[list[float]]] = {"quiet": [], "writes": [], "writes and a merge": []}
+    rates, merged = [], 0
     for _ in range(rounds):
         settle(collection)
-        quiet.append(timed_searches(collection, queries, seconds))
-        with written_to(collection, vectors) as done:
-            time.sleep(1)  # until a merge is due
-            before, started = done[0], time.perf_counter()
-            merging += bool(collection.describe().index["merging"])
-            loaded.append(timed_searches(collection, queries, seconds))
-            rates.append((done[0] - before) / (time.perf_counter() - started))
+        phases["quiet"].append(timed_searches(collection, queries, seconds))
+        for name, merging in (("writes", False), ("writes and a merge", True)):
+            with written_to(collection, vectors, merging=merging) as done:
+                time.sleep(1)  # until a merge is due
+                before, started = done[0], time.perf_counter()
+                merged += bool(collection.describe().index["merging"])
+                phases[name].append(timed_searches(collection, queries, seconds))
+                rates.append((done[0] - before) / (time.perf_counter() - started))
     ratios = {}
-    for name, share in (("p50", 50), ("p99", 99)):
-        calm = [float(np.percentile(times, share)) for times in quiet]
-        busy = [float(np.percentile(times, share)) for times in loaded]
-        ratios[name] = float(np.median(np.array(busy) / np.array(calm)))
-        print(
-            f"{name}: quiet {np.median(calm):.2f} ms, loaded {np.median(busy):.2f} ms, "
-            f"ratio {ratios[name]:.2f} (rounds: "
-            f"{', '.join(f'{b / c:.2f}' for b, c in zip(busy, calm, strict=True))})"
-        )
-    print(f"writes a second: {np.median(rates):.0f}; a merge ran in {merging} of {rounds} rounds")
-    return {"ratios": ratios, "quiet_ms": quiet, "loaded_ms": loaded, "writes_s": rates}
+    for share in (50, 99):
+        calm = np.array([np.percentile(times, share) for times in phases["quiet"]])
+        for name, taken in phases.items():
+            reached = np.array([np.percentile(times, share) for times in taken])
+            ratio = ratios[f"p{share} {name}"] = float(np.median(reached / calm))
+            print(
+                f"p{share}, {name}: {np.median(reached):.2f} ms, {ratio:.2f} of the quiet one "
+                f"(rounds: {', '.join(f'{value:.2f}' for value in reached / calm)})"
+            )
+    print(f"writes a second: {np.median(rates):.0f}; a merge ran in {merged} of {rounds} rounds")
+    return {"ratios": ratios, "ms": phases, "writes_s": rates}
 
 
 def restart(collection: Collection, folder: Path, query: NDArray[np.float32]) -> float:
