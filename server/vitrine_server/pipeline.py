@@ -417,7 +417,7 @@ class Pipeline:
             searched = sum(isinstance(one, VitrineError) or not one.known for one in results)
             if searched:
                 # one slow answer may be the machine's, several in a row are the search's
-                cost_s = min((time.perf_counter() - started) / searched, 2 * cost_s)
+                cost_s = min((time.perf_counter() - started) / searched, 1.2 * cost_s)
             return results
 
         async def run(

@@ -15,7 +15,7 @@ import orjson
 from vitrine_server.records import Shown, group_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from vitrine_server.records import Hit
     from vitrine_server.writes import Row
@@ -79,21 +79,27 @@ def shown(item_id: str, group: str | None, metadata_json: bytes) -> Shown:
     )
 
 
-def hits_json(hits: Iterable[Hit], *, with_metadata: bool, with_vector: bool) -> bytes:
+def hits_json(hits: Sequence[Hit], *, with_metadata: bool, with_vector: bool) -> bytes:
     """Hits as a JSON list."""
+    # much faster than one by one
+    scores = orjson.dumps([hit.score for hit in hits])[1:-1].split(b",")
     if with_metadata and not with_vector:
         pieces = [
-            b"%b%r%b" % (item.before_score, score, item.after_score) for item, score, _ in hits
+            b"%b%b%b" % (hit.item.before_score, score, hit.item.after_score)
+            for hit, score in zip(hits, scores, strict=False)
         ]
     else:
-        pieces = [_piece(hit, with_metadata, with_vector) for hit in hits]
+        pieces = [
+            _piece(hit, score, with_metadata, with_vector)
+            for hit, score in zip(hits, scores, strict=False)
+        ]
     return b"[%b]" % b",".join(pieces)
 
 
-def _piece(hit: Hit, with_metadata: bool, with_vector: bool) -> bytes:
-    item, score, vector = hit
+def _piece(hit: Hit, score: bytes, with_metadata: bool, with_vector: bool) -> bytes:
+    item, _, vector = hit
     end = -1 if with_metadata else item.metadata_from - len(_METADATA)
-    text = b"%b%r%b" % (item.before_score, score, item.after_score[:end])
+    text = b"%b%b%b" % (item.before_score, score, item.after_score[:end])
     if with_vector:
         text += b',"vector":' + orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
     return text + b"}"
