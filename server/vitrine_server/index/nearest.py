@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # One multiply-add of an exact comparison of scattered rows, seconds: 0.75 ms for 10,000 of 256.
 EXACT_VALUE_S = 0.3e-9
+# A search that is widened for a share s of the rows takes this / s as long: at 60,000 x 256, 55,
+# 15, 7.7, 5.0 and 2.5 times for 1, 3, 6, 10 and 30 %. `benchmarks/live_index.py` measures both.
+WIDENED = 0.5
 
 
 def nearest(
@@ -73,7 +76,8 @@ def _part(selection: Selection | None, start: int, stop: int) -> Selection | Non
 
 def _cheaper_exact(segment: Ann, part: Selection, dimension: int) -> bool:
     """Whether comparing each selected row costs less than a search widened for the filter."""
-    widened_s = segment.tuning.query_s * part.size / max(part.count, 1)
+    share = max(part.count, 1) / part.size
+    widened_s = segment.tuning.query_s * max(1.0, WIDENED / share)
     return part.count * dimension * EXACT_VALUE_S <= widened_s
 
 
