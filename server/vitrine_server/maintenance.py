@@ -1,8 +1,9 @@
 """Work on a collection's index in the background, while it is searched and written.
 
 Absorbing: rows that were written since the last merge move from the exact scan into a small HNSW
-segment. Merging: all alive rows go into a new generation, with an index trained on all of them,
-which is written as a snapshot, verified, loaded, and swapped in by the writer thread.
+segment. Merging: all alive rows go into a new generation, with an index trained on all of them
+unless exact search is best, which is written as a snapshot, verified, loaded, and swapped in by the
+writer thread.
 """
 
 from __future__ import annotations
@@ -203,11 +204,11 @@ class Maintenance:
         dead = state.count - state.alive.alive
         if dead >= max(MERGE_ROWS, MERGE_SHARE * state.count):
             return True
-        merged = state.segments[0].count if state.segments else 0
-        if merged and state.count - merged >= max(MERGE_ROWS, MERGE_SHARE * merged):
+        merged = len(state.vectors.head)
+        if state.count - merged >= max(MERGE_ROWS, MERGE_SHARE * merged):
             return True
         alive = state.alive.alive
-        if merged or alive < max(ann.MIN_ROWS, self._refused_below, self._exact_below):
+        if state.segments or alive < max(ann.MIN_ROWS, self._refused_below, self._exact_below):
             return False
         if self._choose(state).family != "exact":
             return True
@@ -294,6 +295,8 @@ class Maintenance:
 
     def _built(self, vectors: NDArray[np.float32]) -> tuple[Choice, Ann | None]:
         """The index that the collection's size asks for, proven to reach its target recall."""
+        if len(vectors) < self._refused_below:
+            return self.choice, None
         choice = choose(self._settings, len(vectors), self._encoder.dimension, free_memory())
         if choice.family == "exact":
             return choice, None

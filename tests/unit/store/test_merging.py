@@ -195,6 +195,19 @@ def test_auto_starts_exact_and_says_why(make: Callable[..., Collection]) -> None
     assert reference.recall(collection, vectors(60, 99)) >= 0.95
 
 
+@pytest.mark.usefixtures("small_steps")
+def test_an_exact_collection_starts_from_a_snapshot_too(make: Callable[..., Collection]) -> None:
+    collection = make(index="exact")
+    reference = Reference("cosine")
+    reference.apply(collection, items(1200, 1), [])
+    assert settled(collection)["family"] == "exact"
+    reference.apply(collection, items(100, 2, first=1150), ["i3", "i1160"])
+    opened = make()
+    assert len(opened._index.state.vectors.head) >= 1000
+    assert opened.describe().count == len(reference.stored)
+    assert reference.recall(opened, vectors(20, 99)) == 1.0
+
+
 def test_memory_decides_the_family() -> None:
     settings = CollectionSettings()
     families = [
