@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import orjson
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from vitrine_server import api_keys, bodies, deadlines, quality, schemas
 from vitrine_server import vitrine_search_pb2 as messages
-from vitrine_server.errors import Invalid, VitrineError
+from vitrine_server.errors import BadRequest, Invalid, VitrineError
 from vitrine_server.metrics import StageTimes
 from vitrine_server.pipeline import Draft, Part
 from vitrine_server.rendering import problem
@@ -65,15 +66,14 @@ class GrpcServer:
             maximum_concurrent_rpcs=_MAX_CALLS,
         )
         calls = _Calls(services, keys)
+        # Requests are read by the calls: what is malformed gets a status of ours, after the key.
         handlers = {
             "Query": grpc.unary_unary_rpc_method_handler(
                 calls.query,
-                request_deserializer=messages.QueryRequest.FromString,
                 response_serializer=messages.QueryResponse.SerializeToString,
             ),
             "Ingest": grpc.stream_stream_rpc_method_handler(
                 calls.ingest,
-                request_deserializer=messages.IngestRequest.FromString,
                 response_serializer=messages.IngestResult.SerializeToString,
             ),
         }
@@ -104,11 +104,11 @@ class _Calls:
         self._services = services
         self._keys = keys
 
-    async def query(self, request: Any, context: Any) -> Any:
+    async def query(self, request: bytes, context: Any) -> Any:
         call = _Call(self, context, "Query")
         try:
             call.enter("read")
-            return await self._query(request)
+            return await self._query(_parsed(messages.QueryRequest, request))
         except VitrineError as error:
             return await call.refuse(error)
         except Exception as error:
@@ -116,7 +116,7 @@ class _Calls:
         finally:
             call.observe()
 
-    async def ingest(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def ingest(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         call = _Call(self, context, "Ingest")
         try:
             call.enter("write")
@@ -162,7 +162,7 @@ class _Calls:
                 shown.vector.values.extend(hit.vector.tolist())
         return response
 
-    async def _ingest(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _ingest(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         """Results as they are ready; at most `_STORING` items are read ahead of them."""
         results: asyncio.Queue[Any] = asyncio.Queue()
         room = asyncio.Semaphore(_STORING)
@@ -178,7 +178,7 @@ class _Calls:
             try:
                 async for request in requests:
                     await room.acquire()
-                    task = asyncio.create_task(store(request))
+                    task = asyncio.create_task(store(_parsed(messages.IngestRequest, request)))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                 await asyncio.gather(*tasks)
@@ -305,6 +305,15 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpcio s
         states = health_pb2.HealthCheckResponse
         status: int = states.SERVING if able else states.NOT_SERVING
         return status
+
+
+def _parsed(message: Any, data: bytes) -> Any:
+    try:
+        return message.FromString(data)
+    except DecodeError:
+        raise BadRequest(
+            "The request cannot be read.", accepted=f"a {message.DESCRIPTOR.full_name}"
+        ) from None
 
 
 def _given_options(request: Any) -> dict[str, Any]:

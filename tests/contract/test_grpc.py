@@ -220,6 +220,10 @@ async def test_keys_are_asked_for_by_scope(tmp_path: Path, picture: Callable[...
             lambda client: client.search(item_id="a").hits, where, api_key=known["read"]
         )
         assert hits[0].id == "a"
+        async with grpc.aio.insecure_channel(where) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as malformed:
+                await channel.unary_unary(f"/{SERVICE}/Query")(b"not protobuf")
+        assert malformed.value.code() is grpc.StatusCode.UNAUTHENTICATED  # nothing was read
         await server.stop()
 
 

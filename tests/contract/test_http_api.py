@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fastapi import FastAPI
+
 ITEMS = "/v1/collections/default/items"
 SEARCH = "/v1/collections/default/search"
 DIMENSION = 192
@@ -258,3 +260,18 @@ async def test_metrics_count_what_happened(
     assert 'vitrine_items{collection="default"} 1.0' in text
     assert 'vitrine_stage_seconds_count{stage="search"} 1.0' in text
     assert 'status="200"' in text
+
+
+async def test_a_server_that_is_not_ready_says_so_as_a_problem(
+    app: FastAPI, http: httpx.AsyncClient
+) -> None:
+    assert (await http.get("/readyz")).json()["ready"] is True
+    app.state.services.drain.started = True
+    answer = await http.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == "not_ready"
+    assert problem["detail"] == "server: stopping"
+    assert problem["ready"] is False
+    assert problem["checks"] == {"encoder": "ok", "store": "ok", "server": "stopping"}

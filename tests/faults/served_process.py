@@ -21,7 +21,12 @@ def main() -> None:
     logs.configure(log_format="json")
     settings = Settings(**asked["settings"])
     drain = Drain()
-    app = create_app(settings, encoder=StandIn(**asked["encoder"]), drain=drain)
+    app = create_app(
+        settings,
+        encoder=StandIn(**asked["encoder"]),
+        drain=drain,
+        with_grpc="grpc_port" in asked["settings"],
+    )
     make_server(app, settings, drain=drain).run()
 
 

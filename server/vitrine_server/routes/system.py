@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING
 
+import orjson
 from fastapi import APIRouter, Request, Response
 
 from vitrine_server.errors import Unavailable, VitrineError
-from vitrine_server.rendering import json_response
+from vitrine_server.rendering import PROBLEM, json_response, problem
 from vitrine_server.routes.declare import route
 from vitrine_server.services import services
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # A decode takes a second at most; a thread that is stuck in one comes back with a new process only.
 _STUCK_S = 30.0
@@ -31,7 +35,7 @@ async def health(request: Request) -> Response:
 @route(router, "GET", "/readyz", scope=None)
 async def ready(request: Request) -> Response:
     parts = services(request)
-    checks: dict[str, Any] = {"encoder": "ok", "store": "ok", "server": "ok"}
+    checks = {"encoder": "ok", "store": "ok", "server": "ok"}
     if parts.drain.started:
         checks["server"] = "stopping"
     try:
@@ -43,8 +47,16 @@ async def ready(request: Request) -> Response:
     if parts.catalogue.damaged:
         names = ", ".join(sorted(parts.catalogue.damaged))
         checks["store"] = f"damaged collections: {names}"
-    able = checks["encoder"] == checks["server"] == "ok"
-    return json_response({"ready": able, "checks": checks}, status=200 if able else 503)
+    if checks["encoder"] == checks["server"] == "ok":
+        return json_response({"ready": True, "checks": checks})
+    return not_ready(checks)
+
+
+def not_ready(checks: Mapping[str, str]) -> Response:
+    """503 as a problem, with `ready` and `checks` as a 200 has them."""
+    failed = "; ".join(f"{name}: {found}" for name, found in checks.items() if found != "ok")
+    shown = problem(Unavailable(failed, code="not_ready")) | {"ready": False, "checks": checks}
+    return Response(orjson.dumps(shown), 503, media_type=PROBLEM)
 
 
 @route(router, "GET", "/metrics", scope="read", media_type="text/plain")
