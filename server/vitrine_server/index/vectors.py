@@ -58,9 +58,9 @@ class Vectors:
     ) -> NDArray[np.float32]:
         """Exact scores (M,) of the named rows against one query (D,)."""
         middle = len(self.head)
-        early = rows < middle
-        if early.all():
+        if not len(self._tail) or rows.max(initial=-1) < middle:
             return faiss_api.scores_of(query, self.head, rows, metric)
+        early = rows < middle
         late = rows[~early] - middle
         tail = self._tail.view(int(late.max()) + 1)
         scores = np.empty(len(rows), np.float32)
