@@ -46,6 +46,7 @@ demo: $(EXPORT)/.installed $(SERVE)/.installed $(TRITON)/.installed ## Export, s
 ##@ Measure
 
 # A running server's addresses, for load and load-report; START=1 makes load-report start its own.
+# OPTIONS: more options of the tool, such as OPTIONS='--repeats 2'.
 URL ?= http://127.0.0.1:8080
 TRITON_GRPC ?= 127.0.0.1:8001
 SLO ?= p99<100ms
@@ -60,7 +61,7 @@ load: $(DEV)/.installed $(BENCH_IMAGES) ## Locust with its web page against a ru
 .PHONY: load-report
 load-report: $(DEV)/.installed $(BENCH_IMAGES) ## Find what a server holds and write a report (SLO, MIX, URL or START=1)
 	@$(DEV)/bin/python benchmarks/load_report.py --images '$(BENCH_IMAGES)' --mix '$(MIX)' \
-	    --slo '$(SLO)' $(if $(START),--start,--url $(URL) --triton $(TRITON_GRPC))
+	    --slo '$(SLO)' $(if $(START),--start,--url $(URL) --triton $(TRITON_GRPC)) $(OPTIONS)
 
 .PHONY: load-compare
 load-compare: $(DEV)/.installed ## Compare two load reports; fails on a regression (BASE, NEW)
@@ -68,11 +69,11 @@ load-compare: $(DEV)/.installed ## Compare two load reports; fails on a regressi
 
 .PHONY: load-batching
 load-batching: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## Sweep Triton's batching; writes a config for SLO
-	@$(DEV)/bin/python benchmarks/batching.py --images '$(BENCH_IMAGES)' --slo '$(SLO)'
+	@$(DEV)/bin/python benchmarks/batching.py --images '$(BENCH_IMAGES)' --slo '$(SLO)' $(OPTIONS)
 
 .PHONY: load-peers
 load-peers: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## Measure Vitrine beside the servers that people write
-	@$(DEV)/bin/python benchmarks/peers/run.py --images '$(BENCH_IMAGES)'
+	@$(DEV)/bin/python benchmarks/peers/run.py --images '$(BENCH_IMAGES)' $(OPTIONS)
 
 .PHONY: bench
 bench: $(DEV)/.installed $(TRITON)/.installed $(BENCH_IMAGES) ## The generators, and HTTP against the engine alone

@@ -1,46 +1,106 @@
-"""The model repository that serves an encoder: the published one, or one exported for this."""
+"""The model repository that serves an encoder: the published one, or one made for this."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
+import tempfile
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.machine import ROOT
-from vitrine_server import manifest
+from harness.triton import decode_all
+from vitrine_export import checkpoint, engines, gate, onnx_graph, publish, quantise, targets
+from vitrine_server import manifest as manifests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
 MODEL = "image_encoder"
+CALIBRATION_IMAGES = 32
 
 
-def repository_of(encoder: str, *, images: Path, kept: Path) -> Path:
-    """model_repository/cpu where it serves the encoder, else a repository in `kept`, which is
-    exported the first time (minutes). images: for its calibration and its gate."""
+def repository_of(encoder: str, *, files: Sequence[bytes], kept: Path) -> Path:
+    """model_repository/cpu where it serves the encoder, else a repository in `kept`, which is made
+    the first time (two minutes). files: images for its calibration.
+
+    Raises SystemExit for a trained encoder that is not published: its engine has to pass the gate.
+    """
     published = ROOT / "model_repository" / "cpu"
     for repository in (published, kept / encoder):
-        if _name(repository) == encoder:
+        if _served_by(repository) == encoder:
             return repository
-    repository = kept / encoder
-    shutil.rmtree(repository, ignore_errors=True)
-    (repository / MODEL / "1").mkdir(parents=True)
+    source = checkpoint.load(encoder)
+    if source.info.trained:
+        raise SystemExit(f"{encoder} is not published: make export ENCODER={encoder}")
+    shutil.rmtree(kept / encoder, ignore_errors=True)
+    (kept / encoder / MODEL / "1").mkdir(parents=True)
     for file in (f"{MODEL}/config.pbtxt", f"{MODEL}/1/model.py"):
-        shutil.copy(published / file, repository / file)
-    command: Sequence[str | Path] = [
-        Path(sys.executable).with_name("vitrine-export"),
-        *("--encoder", encoder, "--target", "cpu"),
-        *("--images", images.resolve(), "--output", repository.resolve()),
-    ]
-    if subprocess.run(command, cwd=ROOT).returncode != 0:
-        raise SystemExit(f"The encoder {encoder} cannot be exported.")
-    return repository
+        shutil.copy(published / file, kept / encoder / file)
+    _publish_int8(source, files, kept / encoder / MODEL / "1")
+    return kept / encoder
 
 
-def _name(repository: Path) -> str | None:
+def _served_by(repository: Path) -> str | None:
     try:
-        return manifest.load(repository / MODEL / "1").encoder.name
-    except manifest.ManifestError:
+        return manifests.load(repository / MODEL / "1").encoder.name
+    except manifests.ManifestError:
         return None
+
+
+def _publish_int8(source: checkpoint.Checkpoint, files: Sequence[bytes], served: Path) -> None:
+    """The INT8 engine that the export makes, held to the gate's cosine alone: random weights put
+    all images side by side, so their neighbours say nothing, and speed does not depend on it."""
+    preprocessing = source.info.preprocessing
+    graph = onnx_graph.build(source.image, preprocessing)
+    pixels = decode_all(files[:CALIBRATION_IMAGES], preprocessing)
+    target = targets.CpuTarget()
+    with tempfile.TemporaryDirectory(prefix="vitrine-bench-") as work:
+        file = Path(work) / "int8.onnx"
+        onnx_graph.save(_int8(graph, pixels), file)
+        found = target.load(file, "int8", size=preprocessing.size, note=print)
+        reference = engines.session(graph.SerializeToString())
+        expected = reference.run([onnx_graph.OUTPUT], {onnx_graph.INPUT: pixels})[0]
+        accuracy = gate.accuracy(expected, found.engine.embed(pixels))
+        row = manifests.GateRow(
+            precision="int8",
+            cosine_mean=accuracy.cosine_mean,
+            cosine_min=accuracy.cosine_min,
+            recall_at_10=accuracy.recall,
+            finite=accuracy.finite,
+            latency_ms_batch_1=0.0,
+            images_per_s=0.0,
+            best_batch=1,
+            passed=accuracy.finite and accuracy.cosine_mean >= gate.limits("int8")[0],
+            reason="for measuring speed: random weights",
+        )
+        probe = found.engine.embed(manifests.probe_pixels(preprocessing.size))[0]
+        manifest = manifests.Manifest(
+            encoder=source.info,
+            precision="int8",
+            runtime=found.engine.runtime,
+            properties=found.engine.properties,
+            engine=publish.engine_file(found.file),
+            gate=manifests.Gate(images=len(pixels), image_source="benchmark", rows=(row,)),
+            probe_embedding=tuple(float(value) for value in probe),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            tools={},
+            device=target.device(),
+        )
+        publish.publish(found.file, manifest, served, reports={})
+
+
+def _int8(graph: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
+    layers = quantise.linear_layers(graph)
+    names = sorted({layer.activation for layer in layers})
+    session = engines.session(quantise.with_outputs(graph, names).SerializeToString())
+
+    def run(part: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        return dict(zip(names, session.run(names, {onnx_graph.INPUT: part}), strict=True))
+
+    ranges = quantise.calibrate(layers, run, pixels, batch=4, advance=lambda _: None)
+    return quantise.quantise(graph, ranges, quantise.INT8)

@@ -144,6 +144,8 @@ def _saturate(
     )
     if result.errors:
         raise SystemExit(f"{system.name} answered {result.statuses}.")
+    if not result.per_s:
+        raise SystemExit(f"{system.name} answered nobody in {options.seconds:g} s: --seconds more.")
     window = stopwatch.stop()
     cpu_s = sum(seconds for role, seconds in window.cpu_s.items() if role != "generator")
     cpu_ms = cpu_s / max(1, result.answered) * 1e3
@@ -174,7 +176,8 @@ def _half_load(
 
 @contextmanager
 def _vitrine(options: argparse.Namespace, pictures: Sequence[Picture]) -> Iterator[System]:
-    repository = repository_of(options.encoder, images=options.images, kept=options.kept)
+    files = [picture.data for picture in pictures]
+    repository = repository_of(options.encoder, files=files, kept=options.kept)
     # the peers turn nobody away, so neither does Vitrine here
     with own_server(max_wait_s="60", model_repository=str(repository.resolve())) as own:
         fill(own.url, pictures, collection=COLLECTION)
@@ -243,8 +246,9 @@ def _is_first(name: str, body: bytes) -> bool:
 
 
 def _print(systems: Sequence[System], encoder: str) -> None:
-    heads = ("queries/s", "lowest to highest", "Vitrine", "CPU ms a query", "Vitrine")
-    table = Table("system", *heads, "p99 at half load, ms", "Vitrine", title=encoder)
+    heads = ("queries/s", "lowest to highest", "ratio", "CPU ms a query", "ratio")
+    title = f"{encoder}; ratio: how many times better Vitrine is"
+    table = Table("system", *heads, "p99 at half load, ms", "ratio", title=title)
     own = systems[0]
     for system in systems:
         rates = [turn.per_s for turn in system.turns]
@@ -254,7 +258,7 @@ def _print(systems: Sequence[System], encoder: str) -> None:
         offered = statistics.mean(run.offered_per_s for run in system.at_half_load)
         failed = statistics.mean(run.error_share for run in system.at_half_load)
         ratios = [faster, less, system.p99_ms / own.p99_ms] if system is not own else []
-        cells = [f"{ratio:.2f} times as good" for ratio in ratios] or [""] * 3
+        cells = [f"{ratio:.2f}" for ratio in ratios] or [""] * 3
         table.add_row(
             system.name,
             f"{statistics.median(rates):.1f}",
@@ -301,7 +305,7 @@ def _options() -> argparse.Namespace:
     build = machine.ROOT / "build"
     infinity = build / "infinity"
     parser.add_argument("--infinity", type=Path, default=infinity, help="see infinity/README.md")
-    parser.add_argument("--kept", type=Path, default=build / "peers", help="exported encoders")
+    parser.add_argument("--kept", type=Path, default=build / "peers", help="engines made here")
     parser.add_argument("--output", type=Path, default=machine.RESULTS)
     return parser.parse_args()
 
