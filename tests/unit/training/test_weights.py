@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vitrine_training.corpus import draw
 from vitrine_training.model import DesignViT
+from vitrine_training.text import TextTower
 
 FOLDER = Path(__file__).parents[3] / "training" / "weights" / "design-vit"
 
 
 def test_files_are_those_of_the_manifest_and_small() -> None:
     named = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))["files"]
-    assert set(named) == {"config.json", "model.safetensors"}
+    assert set(named) == {"config.json", "model.safetensors", "text.json", "text.safetensors"}
     for name, entry in named.items():
         content = (FOLDER / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == entry["sha256"], name
@@ -33,3 +35,24 @@ def test_shipped_encoder_takes_the_serving_tensor() -> None:
     assert embedding.shape == (2, 256)
     assert torch.isfinite(embedding).all()
     assert float(embedding[0] @ embedding[1]) < 0.9
+
+
+def test_shipped_words_fit_the_shipped_pictures() -> None:
+    """A tower that was fitted to other weights points nowhere."""
+    model, tower = DesignViT.load(FOLDER), TextTower.load(FOLDER)
+    names = {
+        "chair": "椅子",
+        "bottle": "瓶子",
+        "fan": "风扇",
+        "laptop": "笔记本电脑",
+        "table": "桌子",
+    }
+    grey = np.stack([draw(101, size=224, subclass=name) for name in names])
+    pixels = np.repeat(grey[..., None], 3, axis=3)
+    with torch.inference_mode():
+        pictures = model(model.normalise(torch.from_numpy(pixels)))
+    for words in (list(names), list(names.values())):
+        cosine = (tower.encode(words) @ pictures.T).numpy()
+        own = cosine.diagonal().mean()
+        others = (cosine.sum() - cosine.trace()) / (cosine.size - len(cosine))
+        assert own > others + 0.2
