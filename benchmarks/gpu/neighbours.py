@@ -1,10 +1,13 @@
-"""FAISS on one device: Flat, IVF and CAGRA, with recall@10 against an exact search."""
+"""FAISS on one device: Flat, IVF and CAGRA, with recall@10 against an exact search.
+
+The rows named "served" go through the server's own families, as it builds, tunes and rescores them.
+"""
 
 from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 K = 10
 QUERIES = 1024
 CLUSTERS = 1000
+TARGET_RECALL = 0.95
 SHARE_OF_MEMORY = 0.35  # of the GPU's, for one copy of the vectors: CAGRA builds beside it
 
 
@@ -144,9 +148,47 @@ def _builders(
 
         return {f"itopk {width}": searching(width) for width in (32, 64, 128)}
 
+    own = _served(dimension, on_gpu=resources is not None)
     if resources is None:
-        return {"Flat": flat, "IVF": ivf}
-    return {"Flat": flat, "Flat, FP16": flat16, "IVF": ivf, "CAGRA": cagra}
+        return {"Flat": flat, "IVF": ivf} | own
+    return {"Flat": flat, "Flat, FP16": flat16, "IVF": ivf, "CAGRA": cagra} | own
+
+
+def _served(
+    dimension: int, *, on_gpu: bool
+) -> dict[str, Callable[[NDArray[np.float32]], dict[str, Any]]]:
+    """The server's families for the device; none where the server is not installed."""
+    try:
+        from vitrine_server.index import ann
+        from vitrine_server.index.vectors import Vectors
+    except ImportError:
+        return {}
+
+    def builder(family: ann.AnnFamily) -> Callable[[NDArray[np.float32]], dict[str, Any]]:
+        def build(vectors: NDArray[np.float32]) -> dict[str, Any]:
+            built = ann.build(family, vectors, "inner_product", TARGET_RECALL, stop=lambda: None)
+            held = Vectors(vectors)
+
+            def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
+                ids = np.full((len(queries), K), -1)
+                for row, proposed in enumerate(built.propose(queries, K)):
+                    best = ann.rescored(
+                        held, queries[row], proposed[proposed >= 0], K, "inner_product"
+                    )
+                    ids[row, : len(best[1])] = best[1]
+                return ids
+
+            tuning = built.tuning
+            return {f"effort {tuning.effort}, candidates {tuning.candidates}": search}
+
+        return build
+
+    families: tuple[ann.AnnFamily, ...] = get_args(ann.GpuFamily) if on_gpu else ("hnsw", "ivf_pq")
+    return {
+        f"served {family}": builder(family)
+        for family in families
+        if ann.supported(family, dimension, "inner_product")
+    }
 
 
 def _timed(
