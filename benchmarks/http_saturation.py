@@ -33,7 +33,7 @@ def main() -> None:
     with ExitStack() as stack:
         if options.url is None:
             # refusals cost time of their own, and a closed loop provokes them
-            options.url = stack.enter_context(own_server(max_wait_s="60")).url
+            options.url = stack.enter_context(own_server(max_wait_s="60", result_cache_mb="0")).url
         _measure(options)
 
 

@@ -50,7 +50,8 @@ def main() -> None:
             setattr(options, name, like["settings"][name])
     with ExitStack() as stack:
         if options.start:
-            own = stack.enter_context(own_server())
+            no_cache = {"result_cache_mb": "0"} if options.cache == "off" else {}
+            own = stack.enter_context(own_server(**no_cache))
             options.url, options.triton = own.url, own.triton
         _measure(options, like)
 

@@ -73,7 +73,7 @@ class Overload:
 def main() -> None:
     options = _options()
     with ExitStack() as stack:
-        url = options.url or stack.enter_context(own_server(cache_mb="0")).url
+        url = options.url or stack.enter_context(own_server(cache_mb="0", result_cache_mb="0")).url
         overload = Overload(options, url)
         processes = ServerProcesses(url)
         overload.capacity_per_s()  # warm up

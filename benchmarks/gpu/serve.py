@@ -37,7 +37,10 @@ def serve(device: torch.device, sizes: Sizes) -> list[dict[str, Any]]:
     rows = []
     for threads in sizes.threads:
         with own_server(
-            model_repository=str(repository), decode_threads=str(threads), max_wait_s="10"
+            model_repository=str(repository),
+            decode_threads=str(threads),
+            max_wait_s="10",
+            result_cache_mb="0",
         ) as addresses:
             rates = [_rate(addresses.url, files, 8 * threads, sizes, n) for n in range(ROUNDS)]
         rows.append(

@@ -99,7 +99,6 @@ def main() -> None:
     options = _options()
     # the peers take the first of the sorted names
     pictures = load_folder(options.images)[: options.limit]
-    folder = machine.result_folder(options.output, "-peers")
     with ExitStack() as stack:
         systems = [
             stack.enter_context(_vitrine(options, pictures)),
@@ -114,6 +113,7 @@ def main() -> None:
             for system in systems:
                 system.at_half_load.append(_half_load(system, pictures, turn, options))
     _print(systems, options.encoder)
+    folder = machine.result_folder(options.output, "-peers")
     write_json(folder / "peers.json", _as_json(systems, options))
     screen.print(f"{folder / 'peers.json'}")
     cores = os.cpu_count() or 1
@@ -179,7 +179,9 @@ def _vitrine(options: argparse.Namespace, pictures: Sequence[Picture]) -> Iterat
     files = [picture.data for picture in pictures]
     repository = repository_of(options.encoder, files=files, kept=options.kept)
     # the peers turn nobody away, so neither does Vitrine here
-    with own_server(max_wait_s="60", model_repository=str(repository.resolve())) as own:
+    with own_server(
+        max_wait_s="60", result_cache_mb="0", model_repository=str(repository.resolve())
+    ) as own:
         fill(own.url, pictures, collection=COLLECTION)
         path = f"/v1/collections/{COLLECTION}/search?k=10"
         yield _system("Vitrine", Target.of(own.url), path)
