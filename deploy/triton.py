@@ -43,7 +43,7 @@ def main() -> int:
                 stop_limit_s=STOP_LIMIT_S,
             )
             supervisor = Supervisor(
-                [triton],
+                [[triton]],
                 run=run,
                 say=_say,
                 on_ready=lambda seconds: _say(f"Triton is ready after {seconds:.1f} s"),

@@ -37,11 +37,13 @@ _ACTIVE_S = 5.0
 class Gate:
     """Permits for one kind of work. Used on one event loop, so plain counters are enough.
 
-    max_wait_s: inf admits up to max_images.
+    max_wait_s: inf admits up to max_images. processes: as many gates, of which each has a share.
     """
 
-    def __init__(self, *, max_images: int, max_wait_s: float) -> None:
+    def __init__(self, *, max_images: int, max_wait_s: float, processes: int = 1) -> None:
         self._max_images = max_images
+        self._share = math.ceil(max_images / processes)
+        self._floor = math.ceil(_FLOOR / processes)
         self._max_wait_s = max_wait_s
         self.inside = 0
         self._by_caller: dict[str, int] = {}
@@ -54,9 +56,9 @@ class Gate:
     def limit(self) -> int:
         """Images that may be inside now."""
         if self._max_wait_s == math.inf:
-            return self._max_images
+            return self._share
         wanted = int(self._rate_per_s * self._max_wait_s)
-        return min(self._max_images, max(_FLOOR, wanted))
+        return min(self._share, max(self._floor, wanted))
 
     @contextmanager
     def admit(self, images: int) -> Iterator[None]:
@@ -119,10 +121,13 @@ class Gate:
 class Admission:
     """The gates of a server: image queries, queries without an image, and images to store."""
 
-    def __init__(self, *, max_images: int, max_wait_s: float) -> None:
-        self.queries = Gate(max_images=max_images, max_wait_s=max_wait_s)
-        self.lookups = Gate(max_images=max_images, max_wait_s=math.inf)
-        self.writes = Gate(max_images=max_images, max_wait_s=math.inf)
+    def __init__(self, *, max_images: int, max_wait_s: float, processes: int = 1) -> None:
+        def gate(wait_s: float) -> Gate:
+            return Gate(max_images=max_images, max_wait_s=wait_s, processes=processes)
+
+        self.queries = gate(max_wait_s)
+        self.lookups = gate(math.inf)
+        self.writes = gate(math.inf)
 
     @property
     def inside(self) -> int:

@@ -57,6 +57,7 @@ class Caller:
     name: str
     scope: Scope
     rate_per_s: float | None = None
+    spent: int = field(default=0, repr=False)  # calls that `Keys.take_spent` has not told of
     _tokens: float = field(default=math.inf, repr=False)
     _refilled: float = field(default_factory=time.monotonic, repr=False)
 
@@ -76,11 +77,7 @@ class Caller:
         """
         if self.rate_per_s is None or calls <= 0:
             return
-        now = time.monotonic()
-        earned = (now - self._refilled) * self.rate_per_s
-        self._tokens = min(max(1.0, 2 * self.rate_per_s), self._tokens + earned)
-        self._refilled = now
-        if self._tokens < 1:
+        if self._earn(self.rate_per_s) < 1:
             raise Overloaded(
                 f"The key {self.name!r} has used up its rate.",
                 code="rate_limited",
@@ -88,6 +85,30 @@ class Caller:
                 retry_after_s=(1 - self._tokens) / self.rate_per_s,
             )
         self._tokens -= calls
+        self.spent += calls
+
+    def settle(self, calls: int) -> float:
+        """Count calls that another process has let through; what is left of the bucket."""
+        rate_per_s = self.rate_per_s
+        if rate_per_s is None:
+            return math.inf
+        self._tokens = self._earn(rate_per_s) - calls
+        return self._tokens
+
+    def correct(self, left: float) -> None:
+        """What is left of the bucket, as the process says that counts for all."""
+        self._tokens, self._refilled = left - self.spent, time.monotonic()
+
+    def _earn(self, rate_per_s: float) -> float:
+        now = time.monotonic()
+        earned = (now - self._refilled) * rate_per_s
+        self._tokens = min(max(1.0, 2 * rate_per_s), self._tokens + earned)
+        self._refilled = now
+        return self._tokens
+
+    def inherit(self, before: Caller) -> None:
+        """Go on where the same key was before the file was read again."""
+        self._tokens, self._refilled, self.spent = before._tokens, before._refilled, before.spent
 
 
 ANYBODY = Caller("anybody", "admin")
@@ -135,6 +156,24 @@ class Keys:
             accepted="Authorization: Bearer <an API key of this server>",
         )
 
+    def take_spent(self) -> dict[str, int]:
+        """Calls by key (hash, hex) since the last time, of the keys with a rate."""
+        spent = {digest.hex(): who.spent for digest, who in self._known if who.spent}
+        for _, who in self._known:
+            who.spent = 0
+        return spent
+
+    def settle(self, spent: dict[str, int]) -> dict[str, float]:
+        """Count what another process let through; by key what is left."""
+        known = {digest.hex(): who for digest, who in self._known}
+        return {digest: known[digest].settle(n) for digest, n in spent.items() if digest in known}
+
+    def correct(self, left: dict[str, float]) -> None:
+        """Go by what `settle` of the process that counts for all has answered."""
+        for digest, who in self._known:
+            if digest.hex() in left:
+                who.correct(left[digest.hex()])
+
     def _read_if_changed(self) -> None:
         try:
             stamp = self._stamp_of_file()
@@ -176,7 +215,7 @@ class Keys:
             digest = bytes.fromhex(match[3])
             who = Caller(match[1], scope, rate)
             if (old := before.get(digest)) is not None and old.rate_per_s == rate:
-                who._tokens, who._refilled = old._tokens, old._refilled
+                who.inherit(old)
             known.append((digest, who))
         if not known:
             raise KeysUnusable(f"{self._file} holds no key")

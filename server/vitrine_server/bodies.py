@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from vitrine_server.errors import BadRequest, Invalid, Overloaded, TooLarge
-from vitrine_server.services import services
+from vitrine_server.services import core
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ async def read(request: Request, max_bytes: int) -> bytes:
             field="Content-Encoding",
             accepted="a body that is not compressed",
         )
-    budget = services(request).budget
+    budget = core(request).budget
     pieces: list[bytes] = []
     received = 0
     while True:

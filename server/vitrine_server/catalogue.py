@@ -25,6 +25,7 @@ from vitrine_server.errors import CollectionNotFound, Conflict, Invalid, Unavail
 from vitrine_server.store import DamagedStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from vitrine_server.records import EncoderIdentity
@@ -51,6 +52,8 @@ class Catalogue:
         """
         self.encoder = encoder
         self._results_bytes = results_bytes
+        # called in the thread of a change, before the change is answered, with a collection's name
+        self.on_change: Callable[[str], None] = lambda name: None
         self.damaged: dict[str, str] = {}
         self._folder = data / FOLDER
         self._collections: dict[str, Collection] = {}
@@ -94,7 +97,9 @@ class Catalogue:
         check_name(name)
         with self._changing:
             if name not in self._collections and name not in self.damaged:
-                return self._create(name, settings)
+                made = self._create(name, settings)
+                self.on_change(name)
+                return made
             collection = self.get(name)
             for key in type(settings).model_fields:
                 has, wanted = getattr(collection.settings, key), getattr(settings, key)
@@ -124,6 +129,7 @@ class Catalogue:
             sync_folder(self._folder)
             if name == DEFAULT:
                 self._create(DEFAULT, CollectionSettings())
+            self.on_change(name)
         shutil.rmtree(gone)
 
     def backup(self, name: str, archive: Path) -> BackupManifest:
@@ -181,6 +187,7 @@ class Catalogue:
                 timer = threading.Timer(_RETIRED_S, self._close_retired_later, (name, old))
                 timer.daemon = True
                 timer.start()
+            self.on_change(name)
             return new.describe()
 
     def _close_retired_later(self, name: str, old: Collection) -> None:

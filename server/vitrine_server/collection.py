@@ -51,6 +51,7 @@ from vitrine_server.records import (
     group_of,
     iso_time,
 )
+from vitrine_server.search_batches import searches_of
 from vitrine_server.searching import Searcher
 from vitrine_server.store import FILE_NAME, DamagedStore, Store
 from vitrine_server.writer import Writer
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from vitrine_server.search_batches import InThread, Searches
 
 __all__ = [
     "Collection",
@@ -262,6 +265,10 @@ class Collection:
         """
         self._check_space()
         return self._searcher.search(queries)
+
+    def searches(self, in_thread: InThread) -> Searches:
+        """Searches gathered into batches, for one event loop. in_thread: runs what takes long."""
+        return searches_of(self, in_thread)
 
     def near_hashes(
         self, hashes: Sequence[int], *, max_distance: int, limit: int

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
         env_prefix="VITRINE_", frozen=True, extra="forbid", toml_file="vitrine.toml"
     )
 
+    workers: int = Field(
+        0, ge=0, le=64, description="processes that serve HTTP; 0: one process does everything"
+    )
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
     http_port: Port = Field(8080, description="port of the HTTP API")
     grpc_port: int = Field(8081, ge=0, le=65535, description="port of the gRPC API; 0: none")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import signal
 import sys
 import time
@@ -27,6 +28,13 @@ _KILL_LIMIT_S = 5.0
 def region_prefix(run: str) -> str:
     """First part of the names of a run's shared-memory regions."""
     return f"{_PREFIX}{run}-"
+
+
+def socket_folder(run: str) -> Path:
+    """Folder for the Unix sockets of a run, which no other user can enter; made when missing."""
+    folder = SHARED_MEMORY / f"{_PREFIX}{run}.sockets"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def claim_run() -> tuple[str, int]:
@@ -58,9 +66,10 @@ def end_stale_runs() -> None:
 
 
 def end_run(run: str) -> None:
-    """End what is left of a run: processes, shared memory, and last its lock."""
+    """End what is left of a run: processes, shared memory, sockets, and last its lock."""
     kill_run(run)
     remove_regions(run)
+    shutil.rmtree(SHARED_MEMORY / f"{_PREFIX}{run}.sockets", ignore_errors=True)
     with suppress(OSError):
         _lock_path(run).unlink()
 

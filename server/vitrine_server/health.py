@@ -6,20 +6,28 @@ import asyncio
 import re
 import time
 from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
 
 from vitrine_server.triton_process import dead_stub
+
+# A host and a port, or a Unix socket.
+Address: TypeAlias = "tuple[str, int] | Path"
 
 _TIMEOUT_S = 2.0
 STUCK_S = 30.0
 
 
-async def get(host: str, port: int, path: str) -> tuple[int, bytes]:
+async def get(address: Address, path: str) -> tuple[int, bytes]:
     """Status and body of a GET. Raises OSError, TimeoutError or ValueError when there is none."""
 
     async def exchange() -> bytes:
-        reader, writer = await asyncio.open_connection(host, port)
+        if isinstance(address, Path):
+            reader, writer = await asyncio.open_unix_connection(str(address))
+        else:
+            reader, writer = await asyncio.open_connection(*address)
         try:
-            writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
             return await reader.read(-1)
         finally:
             writer.close()
@@ -32,9 +40,9 @@ async def get(host: str, port: int, path: str) -> tuple[int, bytes]:
     return int(match[1]), body
 
 
-async def _answers(host: str, port: int, path: str) -> bool:
+async def _answers(address: Address, path: str) -> bool:
     with suppress(OSError, ValueError, asyncio.TimeoutError):
-        status, _ = await get(host, port, path)
+        status, _ = await get(address, path)
         return status == 200
     return False
 
@@ -42,14 +50,14 @@ async def _answers(host: str, port: int, path: str) -> bool:
 class SidecarHealth:
     """The sidecar's own `/readyz` and `/healthz`."""
 
-    def __init__(self, *, host: str, port: int) -> None:
-        self._address = (host, port)
+    def __init__(self, address: Address) -> None:
+        self._address = address
 
     async def ready(self) -> bool:
-        return await _answers(*self._address, "/readyz")
+        return await _answers(self._address, "/readyz")
 
     async def alive(self) -> bool:
-        return await _answers(*self._address, "/healthz")
+        return await _answers(self._address, "/healthz")
 
     async def broken(self, pid: int) -> str | None:
         return None  # its event loop answers or it does not; there is no state between
@@ -70,16 +78,16 @@ class TritonHealth:
         self._failing_since: float | None = None
 
     async def ready(self) -> bool:
-        return await _answers(*self._address, "/v2/health/ready")
+        return await _answers(self._address, "/v2/health/ready")
 
     async def alive(self) -> bool:
-        return await _answers(*self._address, "/v2/health/live")
+        return await _answers(self._address, "/v2/health/live")
 
     async def broken(self, pid: int) -> str | None:
         if dead_stub(pid):
             return "has lost the process of a model"
         with suppress(OSError, ValueError, asyncio.TimeoutError):
-            _, text = await get(*self._metrics, "/metrics")
+            _, text = await get(self._metrics, "/metrics")
             return self._stuck(pid, text.decode(errors="replace"), now=time.monotonic())
         return None
 

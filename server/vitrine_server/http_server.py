@@ -31,6 +31,7 @@ from vitrine_server.rendering import PROBLEM, problem
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from pathlib import Path
     from types import FrameType
 
     from starlette.types import ASGIApp
@@ -229,8 +230,13 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def make_server(app: ASGIApp, settings: Settings, *, drain: Drain) -> Server:
-    """The HTTP server of an application; `serve()` runs it until SIGTERM or Ctrl-C."""
+def make_server(
+    app: ASGIApp, settings: Settings, *, drain: Drain, unix_socket: Path | None = None
+) -> Server:
+    """The HTTP server of an application; `serve()` runs it until SIGTERM or Ctrl-C.
+
+    unix_socket: where it listens instead of the settings' address.
+    """
     limits = Limits(
         header_s=min(_HEADER_S, settings.client_timeout_s),
         body_s=settings.client_timeout_s,
@@ -242,6 +248,7 @@ def make_server(app: ASGIApp, settings: Settings, *, drain: Drain) -> Server:
         app,
         host=settings.host,
         port=settings.http_port,
+        uds=None if unix_socket is None else str(unix_socket),
         loop="uvloop",
         http=cast("type[asyncio.Protocol]", partial(Protocol, limits=limits, drain=drain)),
         ws="none",

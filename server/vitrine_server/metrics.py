@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from vitrine_server import metrics_sum
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 STAGES = ("decode", "queue", "encode", "search", "hydrate", "store", "compare")
 
@@ -112,7 +114,9 @@ class Metrics:
         self._items = Gauge(
             "vitrine_items", "Items in a collection", ["collection"], registry=self.registry
         )
-        self._counts: Callable[[], Mapping[str, int]] = dict
+        self.items: Callable[[], Mapping[str, int]] = dict  # read when it is scraped
+        # what the other processes of this server have counted
+        self.elsewhere: Callable[[], Awaitable[metrics_sum.Snapshot]] | None = None
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def watch(
@@ -121,13 +125,11 @@ class Metrics:
         images_in_flight: Callable[[], float],
         encoder_ready: Callable[[], float],
         cache_bytes: Callable[[], float],
-        items: Callable[[], Mapping[str, int]],
     ) -> None:
         """Gauges that are read when they are scraped."""
         self._in_flight.set_function(images_in_flight)
         self._ready.set_function(encoder_ready)
         self._cache_bytes.set_function(cache_bytes)
-        self._counts = items
 
     def count_decode_cpu(self, seconds: float) -> None:
         self._decode_cpu.inc(seconds)
@@ -152,9 +154,12 @@ class Metrics:
         answered[0].inc()
         answered[1].observe(seconds)
 
-    def render(self) -> bytes:
-        """Prometheus text exposition format 0.0.4."""
+    async def render(self) -> bytes:
+        """Prometheus text exposition format 0.0.4; of all processes, where there are more."""
         self._items.clear()
-        for collection, count in self._counts().items():
+        for collection, count in self.items().items():
             self._items.labels(collection).set(count)
-        return generate_latest(self.registry)
+        if self.elsewhere is None:
+            return generate_latest(self.registry)
+        own = metrics_sum.snapshot(self.registry)
+        return metrics_sum.render(metrics_sum.total([own, await self.elsewhere()]))

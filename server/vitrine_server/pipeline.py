@@ -8,50 +8,48 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from vitrine_server import cleanup, deadlines, hashes, images, quality
-from vitrine_server.batching import Batcher
 from vitrine_server.errors import (
     EncoderMismatch,
     Invalid,
     InvalidVector,
-    ItemNotFound,
     VitrineError,
 )
 from vitrine_server.pools import WatchedPool
 from vitrine_server.quality import Checked, Ingested
 from vitrine_server.records import NewItem, SearchQuery, check_id, check_metadata, check_vector
+from vitrine_server.search_batches import SEARCH_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from vitrine_server.admission import Admission
     from vitrine_server.cache import EmbeddingCache
-    from vitrine_server.catalogue import Catalogue
-    from vitrine_server.collection import Collection
     from vitrine_server.config import Settings
     from vitrine_server.encoder import Encoder
     from vitrine_server.metrics import StageTimes
-    from vitrine_server.records import Metadata, SearchResult
+    from vitrine_server.records import (
+        CollectionSettings,
+        EncoderIdentity,
+        HashMatch,
+        Metadata,
+        SearchResult,
+    )
     from vitrine_server.schemas import SearchOptions
+    from vitrine_server.search_batches import Answer, InThread, Searches
     from vitrine_server.tower import Encoded
 
 T = TypeVar("T")
-_Searcher: TypeAlias = "Batcher[SearchQuery, SearchResult | VitrineError]"
-
-_SEARCH_BATCH = 64
-_SEARCH_THREADS = 2
-# A search that takes less is done on the event loop: to a thread and back it would take longer.
-_INLINE_S = 0.004
 # Up to here hashing takes less than the way to another thread and back: 0.1 ms.
 _HASH_INLINE_BYTES = 128 * 1024
 
@@ -81,6 +79,40 @@ class Draft:
     vector: list[float] | None = None
 
 
+class Gallery(Protocol):
+    """A collection, as the pipeline uses it: in this process, or in the one that owns it.
+
+    What is not explained here is as in `Collection`; all but `searches` and `upsert` block.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> CollectionSettings: ...
+
+    @property
+    def encoder(self) -> EncoderIdentity: ...
+
+    def searches(self, in_thread: InThread) -> Searches:
+        """Its searches, gathered into batches. in_thread: runs what may take long."""
+
+    def upsert(self, items: Sequence[NewItem]) -> Future[list[int]] | asyncio.Future[list[int]]: ...
+
+    def vector(self, item_id: str) -> NDArray[np.float32]: ...
+
+    def near_hashes(
+        self, hashes: Sequence[int], *, max_distance: int, limit: int
+    ) -> list[HashMatch]: ...
+
+    def keep_original(self, image: bytes) -> str: ...
+
+
+class Galleries(Protocol):
+    def get(self, name: str) -> Gallery:
+        """Raises CollectionNotFound, Unavailable."""
+
+
 class Pipeline:
     """The one path that every request takes. Lives on one event loop."""
 
@@ -88,7 +120,7 @@ class Pipeline:
         self,
         *,
         settings: Settings,
-        catalogue: Catalogue,
+        catalogue: Galleries,
         encoder: Encoder,
         admission: Admission,
         cache: EmbeddingCache,
@@ -105,8 +137,8 @@ class Pipeline:
             max_pixels=int(settings.max_megapixels * 1e6),
         )
         self._decoders = WatchedPool(settings.decode_threads, "decode")
-        self._workers = ThreadPoolExecutor(_SEARCH_THREADS + 2, "collection")
-        self._searches: dict[str, tuple[Collection, _Searcher]] = {}
+        self._workers = ThreadPoolExecutor(SEARCH_THREADS + 2, "collection")
+        self._searches: dict[str, tuple[Gallery, Searches]] = {}
 
     async def search(
         self, name: str, parts: Sequence[Part], options: SearchOptions, times: StageTimes
@@ -174,24 +206,18 @@ class Pipeline:
             for one in checked
         ]
 
-    async def update_metadata(
-        self, name: str, item_id: str, metadata: Metadata, times: StageTimes
-    ) -> int:
-        """Replace an item's metadata; the sequence number. Raises ItemNotFound, Invalid, ….
+    async def answer(
+        self, collection: Gallery, queries: Sequence[SearchQuery], *, deadline: float
+    ) -> list[Answer]:
+        """A result or the reason for each query, searched together with others that wait.
 
-        Durable and searchable on return.
+        Raises DeadlineExceeded; Unavailable when there is nobody to ask.
         """
-        collection = self._catalogue.get(name)
-        with self._admission.writes.admit(1), times.timed("store"):
-            return await asyncio.wrap_future(collection.update_metadata(item_id, metadata))
-
-    async def delete(self, name: str, item_id: str, times: StageTimes) -> None:
-        """Raises ItemNotFound. Durable on return."""
-        collection = self._catalogue.get(name)
-        with times.timed("store"):
-            (existed,) = await asyncio.wrap_future(collection.delete([item_id]))
-        if not existed:
-            raise ItemNotFound(item_id, name)
+        known = self._searches.get(collection.name)
+        if known is None or known[0] is not collection:
+            known = (collection, collection.searches(self.run))
+            self._searches[collection.name] = known
+        return (await known[1].submit(queries, deadline=deadline)).value
 
     async def vector(
         self, name: str, parts: Sequence[Part], times: StageTimes
@@ -231,7 +257,7 @@ class Pipeline:
         return deadlines.within(self._settings.request_timeout_s)
 
     async def _query_vector(
-        self, collection: Collection, parts: Sequence[Part], times: StageTimes, deadline: float
+        self, collection: Gallery, parts: Sequence[Part], times: StageTimes, deadline: float
     ) -> NDArray[np.float32]:
         """Weighted sum of the parts; each counts by its direction when the metric is cosine."""
         if len(parts) == 1 and parts[0].weight == 1:
@@ -253,7 +279,7 @@ class Pipeline:
         return total
 
     async def _views(
-        self, collection: Collection, parts: Sequence[Part], times: StageTimes, deadline: float
+        self, collection: Gallery, parts: Sequence[Part], times: StageTimes, deadline: float
     ) -> list[NDArray[np.float32]]:
         """The vectors of the parts, which count alike."""
         if any(part.weight != 1 for part in parts):
@@ -267,7 +293,7 @@ class Pipeline:
         )
 
     async def _part_vector(
-        self, collection: Collection, part: Part, times: StageTimes, deadline: float
+        self, collection: Gallery, part: Part, times: StageTimes, deadline: float
     ) -> NDArray[np.float32]:
         if part.image is not None or part.text is not None:
             self._check_space(collection)
@@ -278,7 +304,7 @@ class Pipeline:
         return _vector(part.vector or [])
 
     async def _item(
-        self, collection: Collection, draft: Draft, times: StageTimes, deadline: float
+        self, collection: Gallery, draft: Draft, times: StageTimes, deadline: float
     ) -> Checked:
         # what is cheap to refuse is refused before the decode
         check_id(draft.id)
@@ -381,57 +407,14 @@ class Pipeline:
             return await asyncio.get_running_loop().run_in_executor(self._decoders, measured)
 
     async def _search(
-        self, collection: Collection, query: SearchQuery, deadline: float
+        self, collection: Gallery, query: SearchQuery, deadline: float
     ) -> SearchResult:
-        known = self._searches.get(collection.name)
-        if known is None or known[0] is not collection:
-            known = (collection, self._searcher(collection))
-            self._searches[collection.name] = known
-        found = (await known[1].submit(query, deadline=deadline)).value
+        (found,) = await self.answer(collection, [query], deadline=deadline)
         if isinstance(found, VitrineError):
             raise found
         return found
 
-    def _searcher(self, collection: Collection) -> _Searcher:
-        def one(query: SearchQuery) -> SearchResult | VitrineError:
-            try:
-                return collection.search([query])[0]
-            except VitrineError as error:
-                return error
-
-        def search(queries: Sequence[SearchQuery]) -> Sequence[SearchResult | VitrineError]:
-            try:
-                return collection.search(queries)
-            except VitrineError:
-                # one query is wrong; its neighbours in the batch are not
-                return [one(query) for query in queries]
-
-        cost_s = math.inf  # of one query
-
-        def measured(
-            queries: Sequence[SearchQuery],
-        ) -> Sequence[SearchResult | VitrineError]:
-            nonlocal cost_s
-            started = time.perf_counter()
-            results = search(queries)
-            searched = sum(isinstance(one, VitrineError) or not one.known for one in results)
-            if searched:
-                # one slow answer may be the machine's, several in a row are the search's
-                cost_s = min((time.perf_counter() - started) / searched, 1.2 * cost_s)
-            return results
-
-        async def run(
-            queries: Sequence[SearchQuery], deadline: float
-        ) -> Sequence[SearchResult | VitrineError]:
-            # A filter or groups may wait for the writer to build their column.
-            plain = all(query.filter is None and query.group_by is None for query in queries)
-            if plain and cost_s * len(queries) < _INLINE_S:
-                return measured(queries)
-            return await self.run(lambda: measured(queries))
-
-        return Batcher(run, max_batch=_SEARCH_BATCH, concurrency=_SEARCH_THREADS)
-
-    def _check_space(self, collection: Collection) -> None:
+    def _check_space(self, collection: Gallery) -> None:
         info = self._encoder.info
         if collection.encoder.fingerprint != info.fingerprint:
             raise EncoderMismatch(

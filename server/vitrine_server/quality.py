@@ -23,7 +23,7 @@ from vitrine_server.errors import Invalid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vitrine_server.collection import Collection
+    from vitrine_server.pipeline import Gallery
     from vitrine_server.records import Metadata, NewItem
 
 Action = Literal["off", "keep", "skip", "refuse"]
@@ -92,7 +92,7 @@ def blur(luminance: NDArray[np.uint8]) -> float:
     return max(found)
 
 
-def duplicate_of(collection: Collection, item: NewItem) -> str | None:
+def duplicate_of(collection: Gallery, item: NewItem) -> str | None:
     """The id of a stored item with the same picture. Blocking."""
     if not item.hashes:
         return None
@@ -106,7 +106,7 @@ def duplicate_of(collection: Collection, item: NewItem) -> str | None:
     return None
 
 
-def checked(collection: Collection, item: NewItem, flags: tuple[Flag, ...]) -> Checked:
+def checked(collection: Gallery, item: NewItem, flags: tuple[Flag, ...]) -> Checked:
     """The item as the collection's setting has it: flagged, left out, or refused. Blocking.
 
     Raises Invalid (`image_duplicate`).

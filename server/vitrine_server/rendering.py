@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from vitrine_server.errors import VitrineError
     from vitrine_server.metrics import StageTimes
-    from vitrine_server.services import Services
+    from vitrine_server.services import Core
 
 PROBLEM = "application/problem+json"
 
@@ -25,7 +25,7 @@ def json_response(
     return Response(text, status, headers=headers, media_type="application/json")
 
 
-def timed_response(parts: Services, answer: object, times: StageTimes) -> Response:
+def timed_response(parts: Core, answer: object, times: StageTimes) -> Response:
     """Show the stage times in Server-Timing and count them in the metrics."""
     parts.metrics.observe_stages(times)
     return json_response(answer, headers={"Server-Timing": times.server_timing()})

@@ -167,18 +167,20 @@ class _Process:
 class Supervisor:
     """Keeps the parts of a run alive until SIGINT, SIGTERM or SIGHUP asks it to stop.
 
-    parts are started at once and stopped in their order; a second signal kills them.
+    All parts are started at once; they are stopped stage by stage, those of one stage together. A
+    second signal kills them.
     """
 
     def __init__(
         self,
-        parts: Sequence[Part],
+        stages: Sequence[Sequence[Part]],
         *,
         run: str,
         say: Callable[[str], None],
         on_ready: Callable[[float], None],
     ) -> None:
-        self._parts = parts
+        self._stages = stages
+        self._parts = [part for stage in stages for part in stage]
         self._run = run
         self._say = say
         self._on_ready = on_ready
@@ -201,8 +203,9 @@ class Supervisor:
                 self._on_ready(time.monotonic() - started)
                 await self._first(stopping, *map(self._keep, self._parts))
         finally:
-            for process in self._in_order():
-                await process.end(0 if self._forced else process.part.stop_limit_s)
+            for stage in self._stages:
+                started_parts = [part.name for part in stage if part.name in self._processes]
+                await asyncio.gather(*(self._end(name) for name in started_parts))
         return 128 + signal.SIGINT if self._forced else 0
 
     @staticmethod
@@ -266,8 +269,9 @@ class Supervisor:
                 problem = await self._wait_until_ready(process)
             self._say(f"{part.name} is ready again")
 
-    def _in_order(self) -> list[_Process]:
-        return [self._processes[part.name] for part in self._parts if part.name in self._processes]
+    async def _end(self, name: str) -> None:
+        process = self._processes[name]
+        await process.end(0 if self._forced else process.part.stop_limit_s)
 
     def _ask_to_stop(self) -> None:
         if not self._stop.is_set():

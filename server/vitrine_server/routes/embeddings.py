@@ -12,7 +12,7 @@ from vitrine_server.metrics import StageTimes
 from vitrine_server.pipeline import Part
 from vitrine_server.rendering import timed_response
 from vitrine_server.routes.declare import body_of, route
-from vitrine_server.services import services
+from vitrine_server.services import core
 
 router = APIRouter()
 
@@ -20,7 +20,7 @@ router = APIRouter()
 @route(router, "POST", "/v1/embeddings", scope="read", body=body_of(bodies.JSON, "EmbeddingsBody"))
 async def embeddings(request: Request) -> Response:
     """Input is text, a data: URI of an image, or a list of them."""
-    parts = services(request)
+    parts = core(request)
     body = await bodies.read(request, parts.max_body_bytes)
     asked = bodies.parse_json(schemas.EmbeddingsBody, body)
     info = parts.encoder.info

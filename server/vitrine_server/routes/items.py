@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from vitrine_server import bodies, images, schemas
-from vitrine_server.errors import BadRequest, Invalid, NotFound, TooLarge, VitrineError
+from vitrine_server.errors import (
+    BadRequest,
+    Invalid,
+    ItemNotFound,
+    NotFound,
+    TooLarge,
+    VitrineError,
+)
 from vitrine_server.metrics import StageTimes
 from vitrine_server.pipeline import Draft
 from vitrine_server.records import check_id
 from vitrine_server.rendering import json_response, problem, timed_response
 from vitrine_server.routes.declare import COLLECTION, IMAGE_BODY, body_of, route
-from vitrine_server.services import services
+from vitrine_server.services import core, services
 
 if TYPE_CHECKING:
     from vitrine_server.quality import Ingested
     from vitrine_server.records import Metadata
-    from vitrine_server.services import Services
+    from vitrine_server.services import Core
 
 METADATA_HEADER = "X-Vitrine-Metadata"
 _ITEM = COLLECTION + "/items/{item_id:path}"
@@ -37,7 +45,7 @@ router = APIRouter()
 )
 async def put_items(request: Request, collection: str) -> Response:
     """One item a line; or multipart: file parts `image`, the filename is the item's id."""
-    parts, name = services(request), bodies.path_segment(collection)
+    parts, name = core(request), bodies.path_segment(collection)
     parts.catalogue.get(name)
     drafts, refused = await _read_batch(request, parts)
     times = StageTimes()
@@ -97,7 +105,9 @@ async def put_metadata(request: Request, collection: str, item_id: str) -> Respo
     parts.catalogue.get(name)
     metadata = bodies.parse_metadata(await bodies.read(request, parts.max_body_bytes))
     times = StageTimes()
-    sequence = await parts.pipeline.update_metadata(name, item_id, metadata, times)
+    found = parts.catalogue.get(name)
+    with parts.admission.writes.admit(1), times.timed("store"):
+        sequence = await asyncio.wrap_future(found.update_metadata(item_id, metadata))
     return timed_response(parts, {"id": item_id, "sequence": sequence}, times)
 
 
@@ -111,7 +121,7 @@ async def put_metadata(request: Request, collection: str, item_id: str) -> Respo
 )
 async def put_item(request: Request, collection: str, item_id: str) -> Response:
     """Metadata: a JSON object in `?metadata=`, in X-Vitrine-Metadata or in its own part."""
-    parts, name = services(request), bodies.path_segment(collection)
+    parts, name = core(request), bodies.path_segment(collection)
     item_id = bodies.path_segment(item_id)
     check_id(item_id)
     parts.catalogue.get(name)
@@ -135,8 +145,12 @@ async def delete_item(request: Request, collection: str, item_id: str) -> Respon
     parts, name = services(request), bodies.path_segment(collection)
     item_id = bodies.path_segment(item_id)
     times = StageTimes()
-    await parts.pipeline.delete(name, item_id, times)
-    sequence = parts.catalogue.get(name).describe().sequence
+    found = parts.catalogue.get(name)
+    with times.timed("store"):
+        (existed,) = await asyncio.wrap_future(found.delete([item_id]))
+    if not existed:
+        raise ItemNotFound(item_id, name)
+    sequence = found.describe().sequence
     return timed_response(parts, {"id": item_id, "sequence": sequence}, times)
 
 
@@ -161,9 +175,7 @@ async def _read_item(request: Request, item_id: str, max_bytes: int) -> Draft:
     return Draft(item_id, metadata, image=parts["image"].data)
 
 
-async def _read_batch(
-    request: Request, parts: Services
-) -> tuple[list[Draft], dict[str, VitrineError]]:
+async def _read_batch(request: Request, parts: Core) -> tuple[list[Draft], dict[str, VitrineError]]:
     """Items of a batch, and those that cannot even be read with the reason."""
     body = await bodies.read(request, parts.max_body_bytes)
     limit = parts.settings.max_batch_items

@@ -15,7 +15,7 @@ from vitrine_server.metrics import StageTimes
 from vitrine_server.pipeline import Part
 from vitrine_server.rendering import timed_response
 from vitrine_server.routes.declare import COLLECTION, IMAGE_BODY, body_of, route
-from vitrine_server.services import services
+from vitrine_server.services import core
 from vitrine_server.shown import hits_json
 
 _MAX_PARTS = 64
@@ -34,7 +34,7 @@ router = APIRouter()
 )
 async def search(request: Request, collection: str) -> Response:
     """An image with options in the query string, or JSON."""
-    parts, name = services(request), bodies.path_segment(collection)
+    parts, name = core(request), bodies.path_segment(collection)
     parts.catalogue.get(name)
     kind = bodies.media_type(request)
     if kind != bodies.JSON:

@@ -11,10 +11,12 @@ from fastapi import APIRouter, Request, Response
 from vitrine_server.errors import Unavailable, VitrineError
 from vitrine_server.rendering import PROBLEM, json_response, problem
 from vitrine_server.routes.declare import route
-from vitrine_server.services import services
+from vitrine_server.services import core, services
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from vitrine_server.services import Core
 
 # A decode takes a second at most; a thread that is stuck in one comes back with a new process only.
 _STUCK_S = 30.0
@@ -26,7 +28,7 @@ router = APIRouter()
 @route(router, "GET", "/healthz", scope=None)
 async def health(request: Request) -> Response:
     """Whether the process should live: its loop answers, and no decode is stuck in a thread."""
-    stuck_s = services(request).pipeline.longest_decode_s
+    stuck_s = core(request).pipeline.longest_decode_s
     if stuck_s > _STUCK_S:
         raise Unavailable(f"An image has been decoding for {stuck_s:.0f} s.", code="wedged")
     return json_response({"status": "ok"})
@@ -35,21 +37,25 @@ async def health(request: Request) -> Response:
 @route(router, "GET", "/readyz", scope=None)
 async def ready(request: Request) -> Response:
     parts = services(request)
-    checks = {"encoder": "ok", "store": "ok", "server": "ok"}
-    if parts.drain.started:
-        checks["server"] = "stopping"
-    try:
-        await asyncio.wait_for(parts.encoder.check(), _CHECK_S)
-    except VitrineError as error:
-        checks["encoder"] = error.detail
-    except asyncio.TimeoutError:
-        checks["encoder"] = f"The encoder did not answer within {_CHECK_S:g} s."
+    checks = {**await readiness(parts), "store": "ok"}
     if parts.catalogue.damaged:
         names = ", ".join(sorted(parts.catalogue.damaged))
         checks["store"] = f"damaged collections: {names}"
     if checks["encoder"] == checks["server"] == "ok":
         return json_response({"ready": True, "checks": checks})
     return not_ready(checks)
+
+
+async def readiness(parts: Core) -> dict[str, str]:
+    """Of this process: "ok", or why it should not be asked."""
+    checks = {"encoder": "ok", "server": "stopping" if parts.drain.started else "ok"}
+    try:
+        await asyncio.wait_for(parts.encoder.check(), _CHECK_S)
+    except VitrineError as error:
+        checks["encoder"] = error.detail
+    except asyncio.TimeoutError:
+        checks["encoder"] = f"The encoder did not answer within {_CHECK_S:g} s."
+    return checks
 
 
 def not_ready(checks: Mapping[str, str]) -> Response:
@@ -61,4 +67,5 @@ def not_ready(checks: Mapping[str, str]) -> Response:
 
 @route(router, "GET", "/metrics", scope="read", media_type="text/plain")
 async def metrics(request: Request) -> Response:
-    return Response(services(request).metrics.render(), media_type="text/plain; version=0.0.4")
+    text = await services(request).metrics.render()
+    return Response(text, media_type="text/plain; version=0.0.4")
