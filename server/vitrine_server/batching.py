@@ -85,6 +85,7 @@ class Batcher(Generic[T, R]):
 
     async def _drain(self) -> None:
         try:
+            await asyncio.sleep(0)  # what the loop has received meanwhile comes along
             await self._run_all()
         finally:
             # In the same step as the look that found nothing waiting: a call that arrives between
