@@ -97,6 +97,23 @@ export async function search(collection, query, options, signal) {
   return json(path, { method: "POST", body: { queries: await parts(query), ...options }, signal });
 }
 
+// What may be copies, those below the threshold too. query: one image or one item.
+export async function copies(collection, { images, item }, signal) {
+  const path = `${collectionPath(collection)}/copies`;
+  const asked = { k: 24, min_score: 0 };
+  const body = item ? { item_id: item, ...asked } : images[0];
+  return json(item ? path : `${path}?${new URLSearchParams(asked)}`, { method: "POST", body, signal });
+}
+
+// A document as a Blob. format: "pdf", "csv" or "json".
+export async function report(collection, query, options, format) {
+  const body = { queries: await parts(query), ...options, format };
+  return (await call(`${collectionPath(collection)}/reports`, { method: "POST", body })).blob();
+}
+
+export const compareReport = async (a, b, format) =>
+  (await call("/v1/compare/reports", { method: "POST", body: { a, b, format } })).blob();
+
 export const watches = async (collection) => (await json(`${collectionPath(collection)}/watches`)).watches;
 export const alerts = async (collection) => (await json(`${collectionPath(collection)}/alerts?limit=1000`)).alerts;
 

@@ -36,7 +36,10 @@ const EN = {
   retry: "Try again", watch: "Watch", watchFrom: "Watch for new items from score",
   watching: "Watching as {id}.", watches: "Watches", noWatches: "None. A search can be watched from its query.",
   alerts: "Alerts", created: "Created", unwatch: "Stop watching {id}", judge: "Is this hit right?", right: "Right", wrong: "Wrong",
-  judged_: "Stored.",
+  judged_: "Stored.", report: "Report", writing: "Writing…", findCopies: "Find copies",
+  copiesFound: "Copies: {n}. A copy scores {threshold} or more; what comes next is shown as well.",
+  isCopy: "Copy", noCopy: "No copy", hashBits: "hash: {n} of 64 bits differ, {orientation}",
+  cosine: "embedding: {n}", alignedPoints: "{n} aligned points",
 };
 
 const ZH = {
@@ -75,7 +78,10 @@ const ZH = {
   retry: "重试", watch: "监视", watchFrom: "监视得分不低于此值的新条目",
   watching: "已监视，编号 {id}。", watches: "监视", noWatches: "暂无。可在查询处监视一次搜索。",
   alerts: "提醒", created: "创建时间", unwatch: "停止监视 {id}", judge: "这条结果正确吗？", right: "正确", wrong: "错误",
-  judged_: "已保存。",
+  judged_: "已保存。", report: "报告", writing: "正在生成…", findCopies: "查找副本",
+  copiesFound: "副本：{n} 个。得分不低于 {threshold} 为副本；其后的结果也一并显示。",
+  isCopy: "副本", noCopy: "非副本", hashBits: "哈希：64 位中 {n} 位不同，{orientation}",
+  cosine: "嵌入：{n}", alignedPoints: "{n} 个对齐点",
 };
 
 const LANGUAGES = { en: EN, zh: ZH };

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { byId, element, icon } from "./dom.js";
 import { Facets } from "./facets.js";
 import { choose, language, number, t, translate } from "./i18n.js";
+import { reportButtons } from "./reports.js";
 import { Results } from "./results.js";
 import { StatusPage } from "./status.js";
 import { Viewer } from "./viewer.js";
@@ -93,6 +94,32 @@ async function nextPage() {
   }
 }
 
+// Copies take the place of the hits until the next search.
+async function findCopies() {
+  state.searching?.abort();
+  const running = (state.searching = new AbortController());
+  byId("summary").textContent = t("searching");
+  try {
+    const answer = await api.copies(state.collection, state.query, running.signal);
+    if (state.searching !== running) return;
+    state.hits = answer.copies;
+    state.done = true;
+    results.clear();
+    const sure = answer.copies.filter((one) => one.copy).length;
+    byId("summary").textContent = t("copiesFound", { n: number(sure), threshold: answer.threshold.toFixed(2) });
+    await results.append(answer.copies);
+  } catch (error) {
+    if (state.searching === running && error.name !== "AbortError") report(error);
+  } finally {
+    if (state.searching === running) state.searching = null;
+  }
+}
+
+function makeReport(format) {
+  const { offset, ...asked } = options();
+  return api.report(state.collection, state.query, { ...asked, k: 20 }, format);
+}
+
 function summarise(elapsed) {
   const count = state.hits.length;
   const found = count ? t(state.done ? "found" : "foundMore", { n: number(count) }) : t("nothing");
@@ -173,6 +200,8 @@ function showQuery() {
   byId("drop").classList.toggle("filled", shown.length > 0);
   byId("pick").querySelector("span").textContent = t(images.length ? "dropMore" : "drop");
   byId("watch").hidden = isEmpty(state.query);
+  byId("copies").hidden = images.length !== 1 && !item;
+  byId("report").replaceChildren(...(isEmpty(state.query) ? [] : [reportButtons("search-report", makeReport)]));
   byId("judged").hidden = !likes.size && !dislikes.size;
   byId("judged-count").textContent = t("judged", { likes: likes.size, dislikes: dislikes.size });
 }
@@ -250,6 +279,7 @@ byId("text-form").addEventListener("submit", (event) => {
   restart();
 });
 byId("watch").addEventListener("submit", watch);
+byId("copies").addEventListener("click", findCopies);
 byId("one-per-group").addEventListener("change", restart);
 byId("filters-clear").addEventListener("click", () => facets.clear());
 byId("judged-clear").addEventListener("click", () => {

@@ -66,7 +66,7 @@ export class Results {
         bar,
       ),
       element("p", { class: "title" }, element("strong", { title: hit.id }, titleOf(hit)), element("span", { class: "score" }, scoreOf(hit))),
-      element("p", { class: "details" }, details(hit)),
+      hit.evidence ? element("p", { class: "details whole" }, copyDetails(hit)) : element("p", { class: "details" }, details(hit)),
       this.actions(hit),
     );
   }
@@ -110,6 +110,17 @@ export class Results {
     event.preventDefault();
     there.querySelector(".picture").focus();
   }
+}
+
+// What a copy's score is made of.
+function copyDetails({ copy, evidence: { hash, deep, alignment } }) {
+  const parts = [
+    t(copy ? "isCopy" : "noCopy"),
+    hash && t("hashBits", { n: hash.distance, orientation: hash.orientation }),
+    t("cosine", { n: deep.cosine.toFixed(3) }),
+    alignment && t("alignedPoints", { n: alignment.points }),
+  ];
+  return parts.filter(Boolean).join(" · ");
 }
 
 function details(hit) {

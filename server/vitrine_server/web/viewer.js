@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { element, icon, svg } from "./dom.js";
 import { number, t } from "./i18n.js";
+import { reportButtons } from "./reports.js";
 import { scoreOf, titleOf } from "./results.js";
 
 const MODES = ["heat", "matches", "difference", "plain"];
@@ -38,17 +39,22 @@ export class Viewer {
     if (!this.dialog.open) this.dialog.showModal();
     if (!this.source) return;
     const running = (this.running = new AbortController());
-    const collection = this.page.collection();
-    const { file, id } = this.source;
     try {
-      const query = file ? { image: await api.base64(file) } : { item_id: id, collection };
-      const found = await api.compare(query, { item_id: hit.id, collection }, running.signal);
+      const found = await api.compare(...(await this.sides(hit)), running.signal);
       if (this.running === running) this.found = found;
     } catch (error) {
       if (error.name === "AbortError") return;
       if (this.running === running) this.problem = error;
     }
     this.draw();
+  }
+
+  // Query and hit, as the API takes them.
+  async sides(hit) {
+    const collection = this.page.collection();
+    const { file, id } = this.source;
+    const query = file ? { image: await api.base64(file) } : { item_id: id, collection };
+    return [query, { item_id: hit.id, collection }];
   }
 
   draw() {
@@ -71,6 +77,7 @@ export class Viewer {
       this.stage(hit),
       element("div", { class: "evidence", role: "status" }, this.evidence()),
       this.judgement(hit),
+      this.found && reportButtons("comparison-report", async (format) => api.compareReport(...(await this.sides(hit)), format)),
       this.metadata(hit),
     ];
     this.dialog.replaceChildren(...shown.filter(Boolean));
