@@ -37,13 +37,13 @@ _ACTIVE_S = 5.0
 class Gate:
     """Permits for one kind of work. Used on one event loop, so plain counters are enough.
 
-    max_wait_s: inf admits up to max_images. processes: as many gates, of which each has a share.
+    max_wait_s: inf admits up to max_images. processes: as many gates, of which each has a share;
+    but for the least that fills its calls of the engine.
     """
 
     def __init__(self, *, max_images: int, max_wait_s: float, processes: int = 1) -> None:
         self._max_images = max_images
         self._share = math.ceil(max_images / processes)
-        self._floor = math.ceil(_FLOOR / processes)
         self._max_wait_s = max_wait_s
         self.inside = 0
         self._by_caller: dict[str, int] = {}
@@ -58,7 +58,7 @@ class Gate:
         if self._max_wait_s == math.inf:
             return self._share
         wanted = int(self._rate_per_s * self._max_wait_s)
-        return min(self._share, max(self._floor, wanted))
+        return min(self._share, max(_FLOOR, wanted))
 
     @contextmanager
     def admit(self, images: int) -> Iterator[None]:
