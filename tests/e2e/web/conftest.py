@@ -72,8 +72,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, designs: Server) -> Iterator[OpenPage]:
-    """Opens the page on the collection of drawings. Fails on an error in the page's own code."""
+def open_page(designs: Server, browser: Browser) -> Iterator[OpenPage]:
+    """Opens the page on the collection of drawings. Fails on an error in the page's own code.
+
+    The server is asked for first, so that the browser is closed before it stops.
+    """
     contexts = []
     errors: list[str] = []
 
