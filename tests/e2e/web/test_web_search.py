@@ -34,6 +34,14 @@ def test_an_image_that_is_dropped_finds_itself(
     assert page.evaluate("document.querySelectorAll('#grid img[onerror]').length") == 0
 
 
+def test_words_are_a_query(open_page: OpenPage) -> None:
+    page = open_page()
+    page.fill("#text", "chair with four legs")
+    request = next_search(page, lambda: page.press("#text", "Enter"))
+    assert request.post_data_json["queries"] == [{"text": "chair with four legs"}]
+    page.wait_for_selector(".card")
+
+
 def test_several_images_are_views_of_one_query(
     open_page: OpenPage, sheets: dict[str, bytes]
 ) -> None:
