@@ -56,10 +56,8 @@ def neighbours(device: torch.device, sizes: Sizes) -> list[dict[str, Any]]:
                     )
             except Exception as error:
                 rows.append(row | {"failed": f"{type(error).__name__}: {error}"[:200]})
-            settings, search = (
-                {},
-                None,
-            )  # gives back the memory of the index before the next is built
+            # gives the index's memory back before the next is built
+            settings, search = {}, None
     return rows
 
 
