@@ -38,6 +38,7 @@ from harness.saturate import saturate
 from harness.triton_server import free_ports
 from harness.wire import Target
 from vitrine_server.config import load_settings
+from vitrine_server.workers import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -216,7 +217,7 @@ def _bare_sidecar(triton: str) -> Iterator[str]:
         [sys.executable, "-m", "harness.bare_server"],
         cwd=machine.ROOT,
         env={
-            **os.environ,
+            **processes.environment(),
             **{f"VITRINE_{name.upper()}": value for name, value in settings.items()},
             "PYTHONPATH": os.pathsep.join(
                 filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])

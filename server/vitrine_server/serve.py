@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -91,7 +90,7 @@ def _sidecar(settings: Settings) -> Part:
     return Part(
         name="server",
         command=[sys.executable, "-m", "vitrine_server.main"],
-        environment=os.environ,
+        environment=processes.environment(),
         health=SidecarHealth((reachable(settings.host), settings.http_port)),
         relay=relays.of_server("server", settings),
         clean_up=lambda: None,

@@ -36,7 +36,7 @@ def stages(settings: Settings, *, run: str, program: Sequence[str] = _PROGRAM) -
         return Part(
             name=name,
             command=[*program, *arguments],
-            environment=os.environ,
+            environment=environment(),
             health=SidecarHealth(socket),
             relay=relays.of_server(name, settings),
             clean_up=lambda: None,
@@ -70,3 +70,10 @@ def serve(settings: Settings, *, program: Sequence[str] = _PROGRAM) -> int:
             on_ready=lambda seconds: None,
         )
         return asyncio.run(supervisor.serve())
+
+
+def environment() -> dict[str, str]:
+    """Of a process that searches. Its concurrency comes from the requests: threads of NumPy's own
+    would wait spinning for one another, at twice the processor time of a vector query.
+    """
+    return {"OPENBLAS_NUM_THREADS": "1", **os.environ}
