@@ -87,6 +87,12 @@ async def test_commands_from_ingest_to_feedback(url: str, tmp_path: Path) -> Non
     assert exported == "query,item,verdict\n0.jpg,1.jpg,wrong\n"
     assert "0.500" in await run(url, state, "feedback", "quality")
     assert "sha256:" in await run(url, state, "feedback", "list")
+    written = tmp_path / "finding.json"
+    await run(url, state, "report", written, query, "-k", "2")
+    assert [hit["id"] for hit in json.loads(written.read_text())["hits"]][:1] == ["1.jpg"]
+    await run(url, state, "report", written, query, "--compare", "2.jpg")
+    compared = json.loads(written.read_text())
+    assert (compared["kind"], compared["b"]["item_id"]) == ("comparison", "2.jpg")
 
 
 async def test_a_stream_that_is_refused_raises(url: str) -> None:
