@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from harness.triton_server import free_ports
 from harness.wire import Target
 from vitrine_server.config import load_settings
 from vitrine_server.manifest import load
+from vitrine_server.workers import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,10 +92,10 @@ def _cpu_s(url: str) -> dict[str, float]:
         for each in psutil.net_connections("tcp")
         if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port
     }
-    processes = [psutil.Process(pid) for pid in sorted(filter(None, fronts))]
-    parent = processes[0].parent()
+    listeners = [psutil.Process(pid) for pid in sorted(filter(None, fronts))]
+    parent = listeners[0].parent()
     siblings = [] if parent is None else parent.children()
-    roles = {"fronts": processes, "owner": [each for each in siblings if _is_owner(each)]}
+    roles = {"fronts": listeners, "owner": [each for each in siblings if _is_owner(each)]}
     return {
         role: sum(each.cpu_times().user + each.cpu_times().system for each in members)
         for role, members in roles.items()
@@ -140,7 +140,7 @@ def _server(workers: int, triton: str) -> Iterator[str]:
             [sys.executable, "-m", "vitrine_server.main"],
             answers=lambda: _ready(url),
             environment={
-                **os.environ,
+                **processes.environment(),
                 **{f"VITRINE_{name.upper()}": str(value) for name, value in settings.items()},
             },
             folder=ROOT,
