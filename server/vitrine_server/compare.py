@@ -13,6 +13,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,7 +25,7 @@ from vitrine_server.errors import EncoderMismatch, NotFound, Overloaded, Vitrine
 from vitrine_server.records import MIN_NORM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -90,6 +91,17 @@ class _Picture:
     pixels: Pixels
     view: Pixels
     stored: NDArray[np.float32] | None
+
+
+@contextmanager
+def _naming(source: Source) -> Iterator[None]:
+    """Errors inside name the field of the request that the source was in."""
+    try:
+        yield
+    except VitrineError as error:
+        field = "item_id" if error.field == "id" else error.field
+        error.field = f"{source.where}.{field}" if field else source.where
+        raise
 
 
 class Comparer:
@@ -201,11 +213,12 @@ class Comparer:
         """What an item's collection does to images; an image is treated as the other side is."""
         for one in (source, other):
             if one.image is None:
-                return self._catalogue.get(one.collection).settings.cleanup
+                with _naming(one):
+                    return self._catalogue.get(one.collection).settings.cleanup
         return ()
 
     def _picture(self, source: Source, steps: Sequence[Step]) -> _Picture:
-        try:
+        with _naming(source):
             stored = None
             data = source.image
             if data is None:
@@ -217,10 +230,6 @@ class Comparer:
                 images.decode(data, large, limits=self._limits, steps=steps),
                 stored,
             )
-        except VitrineError as error:
-            field = "item_id" if error.field == "id" else error.field
-            error.field = f"{source.where}.{field}" if field else source.where
-            raise
 
     def _item(self, source: Source) -> tuple[bytes, NDArray[np.float32]]:
         """The item's original or thumbnail, and its stored vector, of length 1."""
