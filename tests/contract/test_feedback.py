@@ -70,6 +70,7 @@ async def test_training_reads_the_export(http: httpx.AsyncClient, tmp_path: Path
         design=numbers,
         family=numbers,
         subclass=numbers,
+        class_names=[""],
         texts=[()] * 3,
         names=["0.png", "1.png", "2.png"],
     )

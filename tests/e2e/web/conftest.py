@@ -63,7 +63,8 @@ def designs(server: Server, real_images: Path | None) -> Server:
     return server
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps an event loop running for as long as it lives: not beside other modules' tests.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
