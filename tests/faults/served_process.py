@@ -29,7 +29,12 @@ def main() -> None:
                 sys.exit(processes.serve(settings, program=program))
             logs.configure(log_format="json")
             drain = Drain()
-            app = create_app(settings, encoder=StandIn(**asked["encoder"]), drain=drain)
+            app = create_app(
+                settings,
+                encoder=StandIn(**asked["encoder"]),
+                drain=drain,
+                with_grpc="grpc_port" in asked["settings"],
+            )
             make_server(app, settings, drain=drain).run()
         case ["owner", folder]:
             owner.run(settings, Path(folder), encoder=StandIn(**asked["encoder"]))
