@@ -46,6 +46,7 @@ _OWN_CALLS = re.compile(
     r"|GET /(healthz|readyz)"
 )
 _SPENT_S = 0.1
+_OWNER_S = 10.0
 
 
 def share(settings: Settings) -> Settings:
@@ -89,6 +90,9 @@ def create_front(
         try:
             async with assembly.open(catalogue, drain=drain, processes=settings.workers) as parts:
                 app.state.services = parts
+                # others may be serving: it takes no connection for which it would have no index
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(owner.connected.wait(), _OWNER_S)
                 yield
         finally:
             for task in tasks:

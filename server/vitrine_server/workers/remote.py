@@ -45,6 +45,7 @@ class Owner:
     """The connection to the owner, made again whenever it is lost."""
 
     def __init__(self, path: Path) -> None:
+        self.connected = asyncio.Event()
         self._path = path
         self._link: Link | None = None
 
@@ -65,10 +66,12 @@ class Owner:
                 link = await Link.connect(str(self._path), handle)
                 on_connect()
                 self._link = link
+                self.connected.set()
                 try:
                     await link.run()
                 finally:
                     self._link = None
+                    self.connected.clear()
                     link.close()
             await asyncio.sleep(_RECONNECT_S)
 
