@@ -41,6 +41,18 @@ async def embed_all(encoder: TritonEncoder, pixels: NDArray[np.uint8]) -> NDArra
     return np.stack([each.embedding for each in done])
 
 
+async def connected_again(encoder: TritonEncoder) -> None:
+    """Its connection waits between two attempts, whatever the server's own has done meanwhile."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return await encoder.check()
+        except EncoderUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+
+
 async def test_shared_memory_and_requests_carry_the_same_pixels(server: Server) -> None:
     rng = np.random.default_rng(5)
     pixels = rng.integers(0, 256, (24, 224, 224, 3), dtype=np.uint8)
@@ -82,7 +94,7 @@ async def test_a_restarted_triton_gets_a_region_of_its_own(
         await asyncio.to_thread(
             eventually, lambda: server.ready, limit_s=60, what="the server is ready again"
         )
-        await encoder.check()
+        await connected_again(encoder)
         after = await embed_all(encoder, pixels)
     finally:
         await encoder.close()
