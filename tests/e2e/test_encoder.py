@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,12 +46,10 @@ async def connected_again(encoder: TritonEncoder) -> None:
     """Its connection waits between two attempts, whatever the server's own has done meanwhile."""
     deadline = time.monotonic() + 30
     while True:
-        try:
+        with suppress(EncoderUnavailable):
             return await encoder.check()
-        except EncoderUnavailable:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.1)
+        assert time.monotonic() < deadline, "the encoder's connection is not made again"
+        await asyncio.sleep(0.1)
 
 
 async def test_shared_memory_and_requests_carry_the_same_pixels(server: Server) -> None:
