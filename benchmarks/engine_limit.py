@@ -30,7 +30,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from rich.console import Console
 from rich.table import Table
 
-from vitrine_export import checkpoint, engines, onnx_graph, quantise, simplify
+from vitrine_export import calibrate, checkpoint, engines, onnx_graph, quantise, simplify
 from vitrine_server import manifest as manifests
 
 if TYPE_CHECKING:
@@ -134,14 +134,7 @@ def _steps(work: Path, batch: int) -> dict[str, Candidate]:
 
 
 def _int8(graph: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
-    layers = quantise.linear_layers(graph)
-    names = sorted({layer.activation for layer in layers})
-    session = engines.session(quantise.with_outputs(graph, names).SerializeToString())
-
-    def run(part: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        return dict(zip(names, session.run(names, {onnx_graph.INPUT: part}), strict=True))
-
-    ranges = quantise.calibrate(layers, run, pixels, batch=4, advance=lambda count: None)
+    ranges = calibrate.ranges(graph, pixels, batch=4)
     return quantise.quantise(graph, ranges, quantise.INT8)
 
 

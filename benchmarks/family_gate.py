@@ -17,14 +17,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vitrine_export import checkpoint, engines, families, gate, images, onnx_graph, quantise
+from vitrine_export import (
+    calibrate,
+    checkpoint,
+    engines,
+    families,
+    gate,
+    images,
+    onnx_graph,
+    quantise,
+)
 from vitrine_export.catalogue import Entry
 from vitrine_server.manifest import Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
     from torch import nn
 
 console = Console()
@@ -119,16 +125,7 @@ def _random(family: str) -> Encoder:
 
 def _judge(encoder: Encoder, sets: images.ImageSets) -> gate.Accuracy:
     graph = onnx_graph.build(encoder.tower, encoder.preprocessing)
-    layers = quantise.linear_layers(graph)
-    names = sorted({layer.activation for layer in layers})
-    session = engines.session(quantise.with_outputs(graph, names).SerializeToString())
-
-    def run(part: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        return dict(zip(names, session.run(names, {onnx_graph.INPUT: part}), strict=True))
-
-    ranges = quantise.calibrate(
-        layers, run, sets.calibration[:CALIBRATION_IMAGES], batch=BATCH, advance=lambda count: None
-    )
+    ranges = calibrate.ranges(graph, sets.calibration[:CALIBRATION_IMAGES], batch=BATCH)
     quantised = quantise.quantise(graph, ranges, quantise.INT8)
     exact, rounded = (
         np.concatenate(

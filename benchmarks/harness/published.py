@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 from harness.machine import ROOT
 from harness.triton import decode_all
-from vitrine_export import checkpoint, engines, gate, onnx_graph, publish, quantise, targets
+from vitrine_export import (
+    calibrate,
+    checkpoint,
+    engines,
+    gate,
+    onnx_graph,
+    publish,
+    quantise,
+    targets,
+)
 from vitrine_server import manifest as manifests
 
 if TYPE_CHECKING:
@@ -95,12 +104,5 @@ def _publish_int8(source: checkpoint.Checkpoint, files: Sequence[bytes], served:
 
 
 def _int8(graph: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
-    layers = quantise.linear_layers(graph)
-    names = sorted({layer.activation for layer in layers})
-    session = engines.session(quantise.with_outputs(graph, names).SerializeToString())
-
-    def run(part: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        return dict(zip(names, session.run(names, {onnx_graph.INPUT: part}), strict=True))
-
-    ranges = quantise.calibrate(layers, run, pixels, batch=4, advance=lambda _: None)
+    ranges = calibrate.ranges(graph, pixels, batch=4)
     return quantise.quantise(graph, ranges, quantise.INT8)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vitrine_export import (
+    calibrate,
     checkpoint,
     engines,
     gate,
@@ -197,29 +198,16 @@ def _precisions(
     for precision in precisions:
         model = graph if precision in ("fp32", "bf16") else half_graph
         if precision in gate.EIGHT_BIT:
-            ranges = ranges or _calibrate(graph, sets, report)
+            if not ranges:
+                with report.step("Calibrating", len(sets.calibration)) as advance:
+                    ranges = calibrate.ranges(
+                        graph, sets.calibration, batch=_BATCH, advance=advance
+                    )
             number = quantise.INT8 if precision == "int8" else quantise.FP8
             model = quantise.quantise(half_graph, ranges, number)
         paths[precision] = work / f"{precision}.onnx"
         onnx_graph.save(model, paths[precision])
     return paths
-
-
-def _calibrate(
-    graph: onnx.ModelProto, sets: images.ImageSets, report: Reporter
-) -> dict[str, quantise.Range]:
-    layers = quantise.linear_layers(graph)
-    names = sorted({layer.activation for layer in layers})
-    session = engines.session(quantise.with_outputs(graph, names).SerializeToString())
-
-    def activations(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        values = session.run(names, {onnx_graph.INPUT: pixels})
-        return dict(zip(names, values, strict=True))
-
-    with report.step("Calibrating", len(sets.calibration)) as advance:
-        return quantise.calibrate(
-            layers, activations, sets.calibration, batch=_BATCH, advance=advance
-        )
 
 
 def _load(
