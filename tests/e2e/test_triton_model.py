@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +167,7 @@ class Models:
 
     index: dict[str, dict[str, str]]
     address: str
+    process: subprocess.Popen[bytes]
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,13 @@ def models(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         document = json.loads((target / "1" / "manifest.json").read_text())
         damage(target / "1", document)
     publish_texts(root / "image_encoder" / "1", tmp_path_factory.mktemp("texts"))
+    with triton_of(root) as models:
+        yield models
+
+
+@contextmanager
+def triton_of(root: Path) -> Iterator[Models]:
+    """A Triton with all models of a folder, loaded or refused; what it prints is left beside it."""
     found = triton_process.find(TRITON_ENV)
     http, grpc, metrics = free_ports(3)
     command = [
@@ -200,7 +209,8 @@ def models(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             command, env=triton_process.environment(found), stdout=log, stderr=log
         )
     try:
-        yield Models(loaded(f"http://127.0.0.1:{http}", process), f"127.0.0.1:{grpc}")
+        index = loaded(f"http://127.0.0.1:{http}", process)
+        yield Models(index, f"127.0.0.1:{grpc}", process)
     finally:
         process.terminate()
         process.wait(60)
@@ -310,6 +320,29 @@ def test_a_request_that_waited_too_long_is_not_executed(
     before = executed()
     embed(client, images(1))
     assert executed() == before + 1
+
+
+def test_what_the_model_has_taken_is_answered_before_triton_ends(
+    published: Path, tmp_path: Path
+) -> None:
+    """Batches that the engine computes when SIGTERM comes, and the ones that wait for it."""
+    root = tmp_path / "models"
+    shutil.copytree(published / "image_encoder", root / "image_encoder")
+    pixels = images(32)
+    answers: list[object] = []
+    tensor = triton.InferInput("pixels", pixels.shape, "UINT8")
+    tensor.set_data_from_numpy(pixels)
+    with triton_of(root) as models, triton.InferenceServerClient(models.address) as connection:
+        for _ in range(6):
+            connection.async_infer(
+                "image_encoder", [tensor], lambda result, error: answers.append(error or result)
+            )
+        eventually(lambda: answers, limit_s=60, what="the first batch is answered")
+        models.process.terminate()
+        models.process.wait(60)
+        eventually(lambda: len(answers) == 6, limit_s=10, what="every request is answered")
+    for each in answers:
+        assert not isinstance(each, Exception), each
 
 
 @pytest.mark.parametrize("damage", REFUSED, ids=lambda damage: damage.__name__)

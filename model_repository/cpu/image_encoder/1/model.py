@@ -5,6 +5,10 @@ It runs in Triton's own environment (OpenVINO, ONNX Runtime, nothing of Vitrine)
 `manifest.json` as plain JSON. The engine is served only when it is the file that passed the gate
 and gives the manifest's known answer.
 
+Batches overlap: `execute` hands one to a thread and returns, so that Triton has the next one ready
+before the engine is free. Every core stays busy while a batch's slowest part, its answers and the
+requests that follow them are under way.
+
 Tensors cross by DLPack: the backend is compiled against NumPy 1, and under NumPy 2 (all there is
 for Python 3.13) `as_numpy()` and `Tensor(name, array)` give wrong values without an error. NumPy's
 own DLPack capsule is misused by `from_dlpack` (a crash in time); ONNX Runtime's is not.
@@ -16,9 +20,12 @@ import hashlib
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock, Semaphore
 from typing import Any
 
 import numpy as np
@@ -28,7 +35,9 @@ from onnxruntime import OrtValue
 OUTPUT = "embedding"
 FORMAT = 1
 MIN_PROBE_COSINE = 0.99
+OVERLAP = 2  # batches that the engine has at a time
 
+# Called by OVERLAP threads at the same time.
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
@@ -55,11 +64,14 @@ class TritonPythonModel:
         while batch <= largest:
             self.embed(np.repeat(self.input.probe, batch, axis=0))
             batch *= 2
+        self.room = Semaphore(OVERLAP)
+        self.threads = ThreadPoolExecutor(OVERLAP)
 
     def execute(self, requests: list[Any]) -> list[Any]:
+        """An error for each request that is refused; None where `answer` will send the answer."""
         responses: list[Any] = [None] * len(requests)
         parts: list[np.ndarray] = []
-        owners: list[tuple[int, int]] = []
+        senders: list[Any] = []
         for index, request in enumerate(requests):
             if request.is_cancelled():
                 responses[index] = failure("The request was cancelled.", "CANCELLED")
@@ -74,27 +86,41 @@ class TritonPythonModel:
                 )
                 continue
             parts.append(part)
-            owners.append((index, len(part)))
-        if not parts:
-            return responses
+            senders.append(request.get_response_sender())
+        if parts:
+            # Also one part is copied: a request's memory is Triton's again when this call returns.
+            batch = np.concatenate(parts)
+            self.room.acquire()
+            self.threads.submit(self.answer, batch, senders, [len(part) for part in parts])
+        return responses
+
+    def answer(self, batch: np.ndarray, senders: list[Any], counts: list[int]) -> None:
+        """Send each request its rows, or why there are none."""
         try:
-            embeddings = self.embed(parts[0] if len(parts) == 1 else np.concatenate(parts))
+            embeddings = self.embed(batch)
             error = None if np.isfinite(embeddings).all() else "the engine answered NaN or infinity"
         except Exception as problem:  # each waiting client is told; the model stays loaded
             error = str(problem)
+        self.room.release()
         start = 0
-        for index, count in owners:
+        for sender, count in zip(senders, counts, strict=True):
             if error is not None:
-                responses[index] = failure(f"The encoder failed: {error}", "INTERNAL")
-                continue
-            # The inner value: ONNX Runtime 1.23 (Python 3.10) has DLPack on that one alone.
-            part = OrtValue.ortvalue_from_numpy(embeddings[start : start + count])._get_c_value()
-            output = pb_utils.Tensor.from_dlpack(OUTPUT, part)
-            responses[index] = pb_utils.InferenceResponse([output])
-            start += count
-        # Triton copies the answers after this call, and DLPack does not keep their memory alive.
-        self.answers = embeddings if error is None else None
-        return responses
+                response = failure(f"The encoder failed: {error}", "INTERNAL")
+            else:
+                # The inner value: ONNX Runtime 1.23 (Python 3.10) has DLPack on that one alone. It
+                # does not keep the memory alive; `send` has copied it when it returns.
+                rows = OrtValue.ortvalue_from_numpy(embeddings[start : start + count])
+                output = pb_utils.Tensor.from_dlpack(OUTPUT, rows._get_c_value())
+                response = pb_utils.InferenceResponse([output])
+                start += count
+            try:
+                sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            except Exception as problem:  # the others are still to be answered
+                pb_utils.Logger.log_error(f"an answer could not be sent: {problem}")
+
+    def finalize(self) -> None:
+        """Answer what was accepted."""
+        self.threads.shutdown()
 
 
 def failure(message: str, code: str) -> Any:
@@ -168,22 +194,29 @@ def load_openvino(engine: Path, properties: dict[str, str], cache: Path) -> Embe
     if os.access(engine.parent, os.W_OK):
         core.set_property({"CACHE_DIR": str(cache)})
 
-    def requests(streams: str) -> list[Any]:
+    def requests(streams: str) -> deque[list[Any]]:
+        """For each batch at a time, a request for each stream."""
         compiled = core.compile_model(str(engine), "CPU", properties | {"NUM_STREAMS": streams})
-        return [compiled.create_infer_request() for _ in range(int(streams))]
+        return deque(
+            [compiled.create_infer_request() for _ in range(int(streams))] for _ in range(OVERLAP)
+        )
 
     streams = properties.get("NUM_STREAMS", "1")
     whole = requests("1")
     parts = requests(streams) if streams != "1" else whole
 
     def embed(batch: np.ndarray) -> np.ndarray:
-        used = parts if len(batch) >= len(parts) else whole
-        pieces = np.array_split(batch, len(used))
-        for request, piece in zip(used, pieces, strict=True):
-            request.start_async({0: piece}, share_inputs=True)
-        for request in used:
-            request.wait()
-        return np.concatenate([request.get_tensor(OUTPUT).data for request in used])
+        idle = parts if len(batch) >= int(streams) else whole
+        used = idle.popleft()
+        try:
+            pieces = np.array_split(batch, len(used))
+            for request, piece in zip(used, pieces, strict=True):
+                request.start_async({0: piece}, share_inputs=True)
+            for request in used:
+                request.wait()
+            return np.concatenate([request.get_tensor(OUTPUT).data for request in used])
+        finally:
+            idle.append(used)
 
     return embed
 
@@ -195,17 +228,25 @@ def load_onnxruntime(engine: Path, properties: dict[str, str], cache: Path) -> E
     session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def embed(batch: np.ndarray) -> np.ndarray:
-        return session.run([OUTPUT], {name: batch})[0]
-
-    return embed
+    return one_by_one(lambda batch: session.run([OUTPUT], {name: batch})[0])
 
 
 def load_tensorrt(engine: Path, properties: dict[str, str], cache: Path) -> Embed:
     """A plan of this GPU and this TensorRT."""
     from tensorrt_runner import TensorRtRunner
 
-    return TensorRtRunner(engine.read_bytes()).embed
+    return one_by_one(TensorRtRunner(engine.read_bytes()).embed)
+
+
+def one_by_one(embed: Embed) -> Embed:
+    """For an engine that uses all there is for one batch, or that one thread may call."""
+    lock = Lock()
+
+    def alone(batch: np.ndarray) -> np.ndarray:
+        with lock:
+            return embed(batch)
+
+    return alone
 
 
 # Runtime of the manifest → what is tried, in this order.
