@@ -53,6 +53,8 @@ def hits(result: SearchResult) -> Table:
         table.add_row(
             str(rank), f"{hit.score:.4f}", plain(hit.id), plain(hit.group or ""), _fields(hit)
         )
+    if result.fallback:
+        table.caption = plain(result.fallback)
     return table
 
 

@@ -115,6 +115,7 @@ class GrpcClient:
             encoder={"name": answer.encoder, "fingerprint": answer.fingerprint},
             snapshot=answer.snapshot,
             timings_ms=dict(answer.timings_ms),
+            fallback=answer.fallback if answer.HasField("fallback") else None,
         )
 
     def ingest(self, items: Iterable[Item], *, collection: str = "default") -> Iterator[ItemResult]:

@@ -117,12 +117,16 @@ class Encoder(_Answer):
 
 
 class SearchResult(_Answer):
-    """Hits, best first. timings_ms: decode, queue, encode, search, hydrate on the server."""
+    """Hits, best first. timings_ms: decode, queue, encode, search, hydrate on the server.
+
+    fallback: why rows were compared exactly, when the collection's GPU index cannot filter.
+    """
 
     hits: tuple[Hit, ...]
     encoder: Encoder
     snapshot: str
     timings_ms: dict[str, float]
+    fallback: str | None = None
 
 
 class Collection(_Answer):

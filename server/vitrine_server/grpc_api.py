@@ -151,6 +151,7 @@ class _Calls:
             fingerprint=info.fingerprint,
             snapshot=found.snapshot,
             timings_ms=times.milliseconds(),
+            fallback=found.fallback,
         )
         for hit in found.hits:
             shown = response.hits.add(id=hit.id, score=hit.score)

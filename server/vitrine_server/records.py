@@ -184,6 +184,7 @@ class SearchResult:
     """Hits, best first. snapshot: name of the state searched. The times are of the whole batch.
 
     known: the same query was answered before, and nothing was written since.
+    fallback: why rows were compared exactly, when a GPU's index cannot filter.
     """
 
     hits: tuple[Hit, ...]
@@ -191,6 +192,7 @@ class SearchResult:
     search_s: float
     hydrate_s: float
     known: bool = False
+    fallback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,12 +69,9 @@ class Searcher:
         """Answer queries against one state. Raises InvalidVector, InvalidFilter, Invalid."""
         state_name = self._index.state.name
         known = [self._results.get(state_name, query) for query in queries]
-        unknown = [query for query, hits in zip(queries, known, strict=True) if hits is None]
+        unknown = [query for query, result in zip(queries, known, strict=True) if result is None]
         fresh = iter(self._search(unknown) if unknown else ())
-        return [
-            next(fresh) if hits is None else SearchResult(hits, state_name, 0.0, 0.0, known=True)
-            for hits in known
-        ]
+        return [next(fresh) if result is None else result for result in known]
 
     def _search(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
         questions = self._questions(queries)
@@ -84,12 +81,14 @@ class Searcher:
         searched = time.perf_counter()
         answers = self._hydrate(state, queries, found)
         hydrated = time.perf_counter()
-        for query, hits in zip(queries, answers, strict=True):
-            self._results.put(state.name, query, hits)
-        return [
-            SearchResult(hits, state.name, searched - started, hydrated - searched)
-            for hits in answers
-        ]
+        times = searched - started, hydrated - searched
+        results = []
+        for query, hits, neighbours in zip(queries, answers, found, strict=True):
+            fallback = _fallback(state) if neighbours.fell_back else None
+            result = SearchResult(hits, state.name, *times, fallback=fallback)
+            self._results.put(query, result)
+            results.append(result)
+        return results
 
     def _questions(self, queries: Sequence[SearchQuery]) -> list[Question]:
         parsed = [self._checked(query) for query in queries]
@@ -197,3 +196,10 @@ class Searcher:
                 )
             rows[label] = departed
         return self._shown.add(rows.values())
+
+
+def _fallback(state: State) -> str:
+    return (
+        f"{state.segments[0].family} cannot filter: the accepted rows were compared exactly, "
+        "on the CPU"
+    )

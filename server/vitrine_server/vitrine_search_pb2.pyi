@@ -63,7 +63,7 @@ class Hit(_message.Message):
     def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., group: _Optional[str] = ..., metadata: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ...) -> None: ...
 
 class QueryResponse(_message.Message):
-    __slots__ = ("hits", "encoder", "fingerprint", "snapshot", "timings_ms")
+    __slots__ = ("hits", "encoder", "fingerprint", "snapshot", "timings_ms", "fallback")
     class TimingsMsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -76,12 +76,14 @@ class QueryResponse(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_MS_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     encoder: str
     fingerprint: str
     snapshot: str
     timings_ms: _containers.ScalarMap[str, float]
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., encoder: _Optional[str] = ..., fingerprint: _Optional[str] = ..., snapshot: _Optional[str] = ..., timings_ms: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    fallback: str
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., encoder: _Optional[str] = ..., fingerprint: _Optional[str] = ..., snapshot: _Optional[str] = ..., timings_ms: _Optional[_Mapping[str, float]] = ..., fallback: _Optional[str] = ...) -> None: ...
 
 class IngestRequest(_message.Message):
     __slots__ = ("collection", "id", "image", "vector", "metadata")

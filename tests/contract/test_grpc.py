@@ -24,6 +24,9 @@ from vitrine_server.api_keys import Keys
 from vitrine_server.app import create_app
 from vitrine_server.config import Settings
 from vitrine_server.grpc_api import PROBLEM_KEY, SERVICE, GrpcServer
+from vitrine_server.index.ann import Ann, Tuning
+from vitrine_server.index.faiss_api import FaissIndex
+from vitrine_server.index.gpu import GpuIndex, Owner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -141,6 +144,26 @@ async def test_answers_are_those_of_http(
         assert found.encoder.fingerprint == expected["encoder"]["fingerprint"]
     image = await in_thread(lambda client: client.search(image=picture(3), k=1), address)
     assert image.hits[0].id == "p3"
+
+
+async def test_the_answer_says_that_an_index_of_a_gpu_could_not_filter(
+    address: str, app: FastAPI, http: httpx.AsyncClient, picture: Callable[..., bytes]
+) -> None:
+    await in_thread(lambda client: list(client.ingest(items(picture))), address)
+    collection = app.state.services.catalogue.get("default")
+    held = FaissIndex.create(DIMENSION, "Flat", "cosine")  # as a GPU has it, on the CPU
+    held.add(next(collection._index.state.vectors.pieces(0, 7))[1])
+    segment = Ann("gpu_flat", GpuIndex(held, Owner()), Tuning(1, 1, 1.0, 1e-3))
+    collection._writer.call(lambda: collection._index.show_segments((segment,), ())).result()
+    for filter, told in ((None, False), ({"price": {"gte": 2}}, True)):
+        asked: dict[str, Any] = {"item_id": "p1", "filter": filter}
+        for _ in range(2):  # also an answer that was kept
+            body = (await http.post(SEARCH, json=asked)).json()
+            found = await in_thread(lambda client, asked=asked: client.search(**asked), address)
+            assert [hit.id for hit in found.hits] == [hit["id"] for hit in body["hits"]]
+            assert ("fallback" in body) is told
+            assert found.fallback == body.get("fallback")
+            assert not told or "gpu_flat cannot filter" in found.fallback
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,11 @@ class Ann:
     def count(self) -> int:
         return self.index.count
 
+    @property
+    def filters(self) -> bool:
+        """Whether the index itself leaves out rows; one on a GPU does not."""
+        return isinstance(self.index, FaissIndex)
+
     def propose(
         self,
         queries: NDArray[np.float32],

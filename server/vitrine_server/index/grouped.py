@@ -1,7 +1,7 @@
 """The best groups of one state: the design, product or family that rows show.
 
 A row without a group is a group of its own. Both functions answer with scores and rows (n,), one a
-group, best first.
+group, best first, and whether `nearest` fell back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def by_best_row(
     groups: Column,
     metric: Metric,
     selection: Selection | None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
     """A group scores what its best row scores against the one vector (1, D).
 
     Each round searches without the groups that are already found, so that a large group at the top
@@ -36,10 +36,12 @@ def by_best_row(
     """
     best: list[tuple[float, int]] = []
     taken: set[int] = set()
+    fell_back = False
     fetch = 2 * wanted + 16
     while wanted:
         found = nearest(state, vectors, fetch, metric, selection)
-        scores, rows = found[0][0], found[1][0]
+        fell_back |= bool(found.fell_back[0])
+        scores, rows = found.scores[0], found.rows[0]
         scores, rows = scores[rows >= 0], rows[rows >= 0]
         keys = groups.keys(rows)
         for score, row, key in zip(scores.tolist(), rows.tolist(), keys.tolist(), strict=True):
@@ -58,6 +60,7 @@ def by_best_row(
     return (
         np.array([score for score, _ in best], np.float32),
         np.array([row for _, row in best], np.int64),
+        fell_back,
     )
 
 
@@ -68,7 +71,7 @@ def by_all_views(
     groups: Column,
     metric: Metric,
     selection: Selection | None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
     """A group scores the mean, over the views (V, D), of the view's best match among its rows. The
     row of an answer is the one nearest to any of the views.
 
@@ -77,15 +80,17 @@ def by_all_views(
     """
     total = state.alive.alive if selection is None else selection.count
     if not wanted or not total:
-        return np.empty(0, np.float32), np.empty(0, np.int64)
+        return np.empty(0, np.float32), np.empty(0, np.int64), False
     fetch = 4 * wanted + 16
+    fell_back = False
     while True:
-        found, rows = nearest(state, vectors, fetch, metric, selection)
+        found, rows, passed_over = nearest(state, vectors, fetch, metric, selection)
+        fell_back |= bool(passed_over.any())
         met = np.unique(rows[rows >= 0])
         best = _scored(state, vectors, wanted, groups, metric, _allowed(state, selection), met)
         everything = fetch >= total
         if everything or (len(best[0]) == wanted and best[0][-1] >= found[:, -1].mean()):
-            return best
+            return *best, fell_back
         fetch *= 4
 
 

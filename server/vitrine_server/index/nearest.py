@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,20 +23,31 @@ EXACT_VALUE_S = 0.3e-9
 WIDENED = 0.5
 
 
+class Nearest(NamedTuple):
+    """Neighbours of B queries, best first; scores are exact for every kind of index.
+
+    scores: (B, k) float32, rows: (B, k) int64; missing neighbours have -inf and row -1.
+    fell_back: (B,) bool, where rows were compared exactly because a GPU's index cannot filter.
+    """
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    fell_back: NDArray[np.bool_]
+
+
 def nearest(
     state: State,
     queries: NDArray[np.float32],
     k: int,
     metric: Metric,
     selection: Selection | None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Neighbours of queries (B, D) among the selected rows: scores and rows, best first.
-
-    Scores are exact for every kind of index. Missing neighbours have row -1 and score -inf.
-    """
+) -> Nearest:
+    """Neighbours of queries (B, D) among the selected rows."""
+    count = len(queries)
     k = min(k, state.alive.alive if selection is None else selection.count)
+    fell_back = np.zeros(count, np.bool_)
     if k == 0:
-        return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        return Nearest(np.empty((count, 0), np.float32), np.empty((count, 0), np.int64), fell_back)
     found = []
     start = 0
     for segment in state.segments:
@@ -44,13 +55,16 @@ def nearest(
         part = _part(selection, start, stop)
         if part is not None and _cheaper_exact(segment, part, queries.shape[1]):
             found += _exact(state, queries, k, metric, part, start, stop)
+            fell_back |= not segment.filters
         else:
-            found.append(_approximate(state, queries, k, metric, part, segment, start))
+            scores, rows, short = _approximate(state, queries, k, metric, part, segment, start)
+            found.append((scores, rows))
+            fell_back |= short & (not segment.filters)
         start = stop
     found += _exact(
         state, queries, k, metric, _part(selection, start, state.count), start, state.count
     )
-    return _merged(found, k)
+    return Nearest(*_merged(found, k), fell_back)
 
 
 def _merged(
@@ -107,21 +121,24 @@ def _approximate(
     part: Selection | None,
     segment: Ann,
     start: int,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Likely neighbours among the selected rows of a segment, with exact scores: (B, k) each."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+    """Likely neighbours among the selected rows of a segment: scores and rows (B, k), and which
+    queries (B,) were led to too few of them, so that all were compared.
+    """
     share = 1.0 if part is None else part.count / part.size
     wanted = min(k, segment.count if part is None else part.count)
     proposed = segment.propose(queries, k, share, None if part is None else part.bits)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     rows = np.full((len(queries), k), -1, np.int64)
+    short = np.zeros(len(queries), np.bool_)
     for position, query in enumerate(queries):
         candidates = proposed[position]
         candidates = candidates[candidates >= 0] + start
         best = ann.rescored(state.vectors, query, candidates, k, metric)
         if len(best[1]) < wanted:
-            # the graph or the lists led to too few of the selected rows
+            short[position] = True
             pieces = _exact(state, query[None], k, metric, part, start, start + segment.count)
             every = _merged(pieces, k)
             best = every[0][0], every[1][0]
         scores[position, : len(best[0])], rows[position, : len(best[1])] = best
-    return scores, rows
+    return scores, rows, short

@@ -38,11 +38,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """labels (n,) int64, scores (n,) float32 and rows (n,) int64 of the state, best first."""
+    """labels (n,) int64, scores (n,) float32 and rows (n,) int64 of the state, best first.
+
+    fell_back: rows were compared exactly because a GPU's index cannot filter.
+    """
 
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
+    fell_back: bool
 
 
 def search_state(state: State, questions: Sequence[Question], metric: Metric) -> list[Neighbours]:
@@ -67,8 +71,8 @@ def search_state(state: State, questions: Sequence[Question], metric: Metric) ->
         queries = np.concatenate([questions[position].vectors for position in positions])
         wanted = max(questions[position].offset + questions[position].k for position in positions)
         best = nearest(state, queries, wanted, metric, selections[key])
-        for position, scores, rows in zip(positions, *best, strict=True):
-            answers[position] = _page(state, questions[position], scores, rows)
+        for position, *answer in zip(positions, *best, strict=True):
+            answers[position] = _page(state, questions[position], *answer)
     return [answers[position] for position in range(len(questions))]
 
 
@@ -77,10 +81,11 @@ def _page(
     question: Question,
     scores: NDArray[np.float32],
     rows: NDArray[np.int64],
+    fell_back: bool,
 ) -> Neighbours:
     keep = slice(question.offset, question.offset + question.k)
     scores, rows = scores[keep], rows[keep]
     good = rows >= 0
     if question.min_score is not None:
         good &= scores >= question.min_score
-    return Neighbours(state.labels[rows[good]], scores[good], rows[good])
+    return Neighbours(state.labels[rows[good]], scores[good], rows[good], bool(fell_back))

@@ -53,6 +53,8 @@ async def search(request: Request, collection: str) -> Response:
         "snapshot": result.snapshot,
         "timings_ms": times.milliseconds(),
     }
+    if result.fallback is not None:
+        answer["fallback"] = result.fallback
     return timed_response(parts, answer, times)
 
 

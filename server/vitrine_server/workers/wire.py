@@ -139,7 +139,8 @@ def results_message(results: Sequence[SearchResult | VitrineError]) -> Message:
             )
             for hit in result.hits
         ]
-        rest = result.snapshot, result.search_s, result.hydrate_s, result.known
+        times = result.search_s, result.hydrate_s
+        rest = result.snapshot, *times, result.known, result.fallback
         content.append({"hits": hits, "rest": rest})
     return Message("ok", content, blobs.joined())
 

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from vitrine_server.filters import OneOf
 from vitrine_server.index import ann, choice
 from vitrine_server.index.faiss_api import FaissIndex
+from vitrine_server.index.generation import Generation
 from vitrine_server.index.gpu import GpuIndex, Owner
+from vitrine_server.index.live import LiveIndex
+from vitrine_server.index.search import Question, search_state
 from vitrine_server.records import CollectionSettings
 
 if TYPE_CHECKING:
@@ -128,6 +132,42 @@ def test_a_gpu_index_is_searched_on_the_cpu_where_there_is_no_gpu(
     assert [sorted(row) for row in proposed.tolist()] == [
         sorted(row) for row in best(vectors[:5], vectors, 3)
     ]
+
+
+@pytest.mark.parametrize("group_by", [None, "group"])
+@pytest.mark.parametrize(
+    ("colour", "k", "kind", "fell_back"),
+    [
+        (None, 10, GpuIndex, False),
+        ("white", 10, GpuIndex, False),  # most rows: enough of the longer answer are left
+        ("black", 10, GpuIndex, True),  # few rows: comparing them costs less
+        ("white", 2500, GpuIndex, True),  # more than a GPU answers with
+        ("black", 10, FaissIndex, False),  # read on a machine without a GPU
+    ],
+)
+def test_an_answer_says_when_a_gpu_could_not_filter(
+    vectors: np.ndarray[Any, Any],
+    colour: str | None,
+    k: int,
+    kind: type,
+    fell_back: bool,
+    group_by: str | None,
+) -> None:
+    colours = np.where(np.random.default_rng(5).random(ROWS) < 0.02, "black", "white")
+    settings = CollectionSettings(metric="l2", fields={"colour": "keyword"})
+    live = LiveIndex(Generation.empty(settings, DIMENSION))
+    live.add(range(1, ROWS + 1), vectors, [{"colour": name} for name in colours.tolist()])
+    live.publish(ROWS)
+    tuning = ann.Tuning(effort=1, candidates=1, recall=1, query_s=1e-5)
+    held = flat(vectors)
+    segment = ann.Ann("gpu_flat", GpuIndex(held, Owner()) if kind is GpuIndex else held, tuning)
+    assert live.show_segments((segment,), instead_of=())
+    accepted = None if colour is None else OneOf("colour", (colour,))
+    question = Question(vectors[:1], k, 0, accepted, group_by, None)
+    (found,) = search_state(live.state, [question], "l2")
+    assert found.fell_back is fell_back
+    allowed = None if colour is None else colours == colour
+    assert found.rows.tolist() == best(vectors[:1], vectors, k, allowed)[0]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vitrine_server.records import (
     Hit,
     NewItem,
     SearchQuery,
+    SearchResult,
 )
 from vitrine_server.results import KnownResults
 from vitrine_server.shown import ShownItems, hits_json, shown
@@ -99,20 +100,22 @@ def test_all_of_a_query_counts(collection: Collection) -> None:
 
 def test_answers_are_bounded() -> None:
     hits = (Hit(shown("a", None, b'{"text":"' + b"x" * 1000 + b'"}'), 0.5, None),)
+    found = SearchResult(hits, "s@1", 0.1, 0.2, fallback="why")
     kept = KnownResults(10_000)
     for number in range(50):
-        kept.put("s@1", query(number), hits)
-        assert kept.get("s@1", query(0)) == hits  # used: it stays
+        kept.put(query(number), found)
+        again = kept.get("s@1", query(0))  # used: it stays
+        assert again == SearchResult(hits, "s@1", 0.0, 0.0, known=True, fallback="why")
     there = [number for number in range(50) if kept.get("s@1", query(number))]
     assert there[0] == 0
     assert there[1:] == [*range(50)][-len(there) + 1 :]  # and the last ones
     assert 3 <= len(there) <= 6
-    kept.put("s@1", query(99), hits * 20)  # more than fits
+    kept.put(query(99), replace(found, hits=hits * 20))  # more than fits
     assert kept.get("s@1", query(99)) is None
-    kept.put("s@2", query(1), hits)
+    kept.put(query(1), replace(found, snapshot="s@2"))
     assert kept.get("s@1", query(0)) is None
     none = KnownResults(0)
-    none.put("s@1", query(1), hits)
+    none.put(query(1), found)
     assert none.get("s@1", query(1)) is None
 
 

@@ -68,21 +68,20 @@ def test_results_arrive_as_they_were() -> None:
     results = [
         SearchResult(hits, "exact@7", 0.1, 0.2, known=True),
         refused,
-        SearchResult((), "s", 0.0, 0.0),
+        SearchResult((), "s", 0.0, 0.0, fallback="gpu_flat cannot filter"),
     ]
     message = wire.results_message(results)
     found, error, empty = wire.results_of(Message("ok", _over(message.content), message.body))
     assert isinstance(found, SearchResult)
     assert (found.snapshot, found.search_s, found.hydrate_s) == ("exact@7", 0.1, 0.2)
     assert found.known
-    assert not empty.known  # type: ignore[union-attr]
+    assert found.fallback is None
     for sent, got in zip(hits, found.hits, strict=True):
         assert got.item == sent.item
         assert repr(got.score) == repr(sent.score)
     np.testing.assert_array_equal(found.hits[0].vector, hits[0].vector)  # type: ignore[arg-type]
     assert found.hits[1].vector is None
-    assert isinstance(empty, SearchResult)
-    assert empty.hits == ()
+    assert empty == results[2]
     assert type(error) is errors.InvalidFilter
     assert vars(error) == vars(refused)
 
