@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from vitrine_client import (
+    backup_commands,
     copy_commands,
     display,
     errors,
@@ -133,6 +134,7 @@ def status(*, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
 
 
 app.add_typer(folder_commands.commands)
+app.add_typer(backup_commands.commands)
 app.add_typer(copy_commands.commands)
 app.add_typer(report_command.commands)
 app.add_typer(watch_commands.commands, name="watch")

@@ -216,6 +216,21 @@ def comparison_report(
     return json_call("POST", "/v1/compare/reports", body, _content)
 
 
+def backup(file: str, *, collection: str = "default") -> Call[dict[str, Any]]:
+    """Write a collection to a file of this name on the server; what the file holds."""
+    call = json_call("POST", f"{collection_path(collection)}/backup", {"file": file}, _read)
+    return replace(call, repeatable=False)
+
+
+def restore(
+    file: str, *, collection: str = "default", replace_it: bool = False
+) -> Call[dict[str, Any]]:
+    """Make a collection of a backup on the server, which may replace one; its description."""
+    body = {"file": file, "replace": replace_it}
+    call = json_call("POST", f"{collection_path(collection)}/restore", body, _read)
+    return replace(call, repeatable=False)
+
+
 def _calibration(collection: str) -> str:
     return f"{collection_path(collection)}/copies/calibration"
 

@@ -155,11 +155,26 @@ class Hit(BaseModel):
     vector: list[float] | None = None
 
 
+class BackupBody(_Request):
+    """file: its name in the folder `backups` of the server's data folder."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
+
+
+class RestoreBody(BackupBody):
+    """replace: a collection of that name is replaced whole."""
+
+    replace: bool = False
+
+
 class SearchAnswer(BaseModel):
+    """fallback: why rows were compared exactly, when a GPU's index cannot filter."""
+
     hits: list[Hit]
     encoder: Encoder
     snapshot: str
     timings_ms: dict[str, float]
+    fallback: str | None = None
 
 
 class ItemAnswer(BaseModel):

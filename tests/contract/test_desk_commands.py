@@ -10,12 +10,15 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import uvicorn
+from standing import DIMENSION
 from standins import scene
 
 from vitrine_client import Client, desk, errors
 from vitrine_server import transformations
+from vitrine_server.records import NewItem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,6 +96,17 @@ async def test_commands_from_ingest_to_feedback(url: str, tmp_path: Path) -> Non
     await run(url, state, "report", written, query, "--compare", "2.jpg")
     compared = json.loads(written.read_text())
     assert (compared["kind"], compared["b"]["item_id"]) == ("comparison", "2.jpg")
+
+
+async def test_backup_and_restore(url: str, app: FastAPI, tmp_path: Path) -> None:
+    vector = np.arange(DIMENSION, dtype=np.float32)
+    items = [NewItem(name, vector, {}) for name in "ab"]
+    app.state.services.catalogue.get("default").upsert(items).result()
+    told = await run(url, tmp_path, "backup", "one.tar")
+    assert told == "2 items and 0 images, up to write 2\n"
+    told = await run(url, tmp_path, "restore", "one.tar", "--collection", "other")
+    assert told == "2 items of encoder averages\n"
+    await run(url, tmp_path, "restore", "one.tar", "--replace")
 
 
 async def test_a_stream_that_is_refused_raises(url: str) -> None:

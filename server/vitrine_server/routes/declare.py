@@ -41,9 +41,11 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 _BODY_MODELS = (
     CollectionSettings,
+    schemas.BackupBody,
     schemas.BatchLine,
     schemas.CompareBody,
     schemas.ItemBody,
+    schemas.RestoreBody,
     schemas.SearchBody,
     schemas.EmbeddingsBody,
     *desk_schemas.BODIES,
