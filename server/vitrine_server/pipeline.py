@@ -193,6 +193,9 @@ class Pipeline:
                 if isinstance(outcome, BaseException) and not isinstance(outcome, VitrineError):
                     raise outcome
                 checked.append(outcome)
+            action = collection.settings.quality
+            if action != "off" and len(checked) > 1:
+                checked = await self.run(lambda: quality.among(action, checked))
             items = [one.item for one in checked if isinstance(one, Checked) and one.item]
             sequences: Iterator[int] = iter(())
             if items:

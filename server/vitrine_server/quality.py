@@ -7,7 +7,7 @@ thresholds and how often they are wrong are in docs/quality.md.
     blank     hardly a pixel differs from the ground
     uniform   what differs does so by little: a grey veil
     blurred   no edge is sharp (Crete et al., "The blur effect", SPIE 6492, 2007)
-    duplicate the catalogue has it under another id
+    duplicate the catalogue, or its batch before it, has it under another id
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Literal
 import cv2
 import numpy as np
 
+from vitrine_server import hashes
 from vitrine_server.errors import Invalid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from vitrine_server.errors import VitrineError
     from vitrine_server.pipeline import Gallery
     from vitrine_server.records import Metadata, NewItem
 
@@ -98,12 +102,11 @@ def duplicate_of(collection: Gallery, item: NewItem) -> str | None:
         return None
     near = collection.near_hashes(item.hashes, max_distance=DUPLICATE_BITS, limit=8)
     others = [match.id for match in near if match.id != item.id]
-    for other in others:
-        vector = collection.vector(other)
-        norms = float(np.linalg.norm(vector)) * float(np.linalg.norm(item.vector))
-        if float(vector @ item.vector) >= DUPLICATE_COSINE * norms:
-            return other
-    return None
+    return next((id for id in others if _alike(collection.vector(id), item.vector)), None)
+
+
+def _alike(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+    return float(a @ b) >= DUPLICATE_COSINE * float(np.linalg.norm(a)) * float(np.linalg.norm(b))
 
 
 def checked(collection: Gallery, item: NewItem, flags: tuple[Flag, ...]) -> Checked:
@@ -111,18 +114,51 @@ def checked(collection: Gallery, item: NewItem, flags: tuple[Flag, ...]) -> Chec
 
     Raises Invalid (`image_duplicate`).
     """
-    action = collection.settings.quality
     original = duplicate_of(collection, item)
     if original is not None:
-        flags = (*flags, "duplicate")
-        if action != "keep":
-            return left_out(action, flags, of=original)
+        return _duplicate(collection.settings.quality, item, flags, of=original)
+    return Checked(_noted(item, flags), flags)
+
+
+def among(action: Action, batch: Sequence[Checked | VitrineError]) -> list[Checked | VitrineError]:
+    """The items of one batch, each as one that came after those before it."""
+    stored: list[NewItem] = []
+    return [_after(stored, action, each) for each in batch]
+
+
+def _after(
+    stored: list[NewItem], action: Action, each: Checked | VitrineError
+) -> Checked | VitrineError:
+    """One item of a batch; it joins `stored` unless it is left out."""
+    if isinstance(each, Checked) and (item := each.item) is not None and item.hashes:
+        same = (other.id for other in stored if other.id != item.id and _same(other, item))
+        if "duplicate" not in each.flags and (original := next(same, None)) is not None:
+            try:
+                each = _duplicate(action, item, each.flags, of=original)
+            except Invalid as refused:
+                return refused
+        if each.item is not None:
+            stored.append(item)
+    return each
+
+
+def _same(a: NewItem, b: NewItem) -> bool:
+    near = hashes.distance(a.hashes[0], b.hashes[0]) <= DUPLICATE_BITS
+    return near and _alike(a.vector, b.vector)
+
+
+def _duplicate(action: Action, item: NewItem, flags: tuple[Flag, ...], *, of: str) -> Checked:
+    flags = (*flags, "duplicate")
+    if action != "keep":
+        return left_out(action, flags, of=of)
+    return Checked(_noted(item, flags, {ORIGINAL_FIELD: of}), flags)
+
+
+def _noted(item: NewItem, flags: tuple[Flag, ...], more: Metadata | None = None) -> NewItem:
+    """The item with its flags in its metadata."""
     if not flags:
-        return Checked(item)
-    noted: Metadata = {FIELD: list(flags)}
-    if original is not None:
-        noted[ORIGINAL_FIELD] = original
-    return Checked(replace(item, metadata=item.metadata | noted), flags)
+        return item
+    return replace(item, metadata=item.metadata | {FIELD: list(flags)} | (more or {}))
 
 
 def left_out(action: Action, flags: tuple[Flag, ...], *, of: str | None = None) -> Checked:

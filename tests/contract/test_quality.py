@@ -96,6 +96,27 @@ async def test_flagged_images_are_refused(http: httpx.AsyncClient) -> None:
     assert "'good'" in problem["detail"]
 
 
+@pytest.mark.parametrize("action", ["keep", "skip", "refuse"])
+async def test_equal_images_of_one_batch(http: httpx.AsyncClient, action: str) -> None:
+    await made(http, quality=action)
+    one, other = (transformations.encode(scene(number)) for number in (0, 1))
+    parts = [("first", one), ("other", other), ("again", one)]
+    answer = await http.post(f"{PATH}/items:batch", files=[("image", part) for part in parts])
+    told = answer.json()
+    counts = {"keep": (3, 0, 0), "skip": (2, 1, 0), "refuse": (2, 0, 1)}[action]
+    assert (told["stored"], told["skipped"], told["failed"]) == counts
+    again = told["items"][2]
+    if action == "refuse":
+        assert again["error"]["code"] == "image_duplicate"
+        assert "'first'" in again["error"]["detail"]
+    else:
+        assert again["flags"] == ["duplicate"]
+    assert not any("flags" in told["items"][at] for at in (0, 1))
+    if action == "keep":
+        stored = (await http.get(f"{PATH}/items/again")).json()["metadata"]
+        assert stored == {"quality": ["duplicate"], "duplicate_of": "first"}
+
+
 async def test_a_setting_that_does_not_exist(http: httpx.AsyncClient) -> None:
     for settings, field in (({"quality": "shout"}, "quality"), ({"cleanup": ["x"]}, "cleanup.0")):
         answer = await http.put(PATH, json=settings)

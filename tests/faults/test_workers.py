@@ -79,6 +79,13 @@ def script() -> Iterator[tuple[str, str, dict[str, Any]]]:
     body = "\n".join(json.dumps(line) for line in lines)
     yield "POST", f"{ITEMS}:batch", {"content": body}
     yield "POST", f"{ITEMS}:batch", {"content": ""}
+    kept = "/v1/collections/kept"
+    yield "PUT", kept, {"json": {"quality": "keep"}}
+    for name in ("one", "same"):
+        yield "PUT", f"{kept}/items/{name}", {"content": picture(50)}
+    pair = [{"id": name, "image": encoded} for name in ("again", "and-again")]
+    yield "POST", f"{kept}/items:batch", {"content": "\n".join(map(json.dumps, pair))}
+    yield "POST", f"{kept}/search", {"json": {"item_id": "one"}}
     for vector in vectors[28:33]:
         yield "POST", SEARCH, {"json": {"vector": vector, "k": 7, "offset": 2}}
     yield "POST", SEARCH, {"content": picture(3), "params": {"k": 40}}
