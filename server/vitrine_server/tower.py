@@ -175,8 +175,6 @@ class Tower:
         tensor = request.inputs.add(name=self._model.tensor, datatype=self._model.datatype)
         tensor.shape.extend((len(items), *items[0].shape))
         request.outputs.add(name="embedding")
-        # Work that waits in Triton's queue past its deadline is dropped there, unexecuted.
-        request.parameters["timeout"].int64_param = max(1, int(timeout_s * 1e6))
         region = self._region
         if region is None:
             request.raw_input_contents.append(np.stack(items).tobytes())
