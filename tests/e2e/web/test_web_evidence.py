@@ -57,6 +57,7 @@ def test_a_search_is_watched_and_a_hit_is_judged(
     page.click(".card .picture")
     page.click(".judge button >> nth=0")
     page.wait_for_function("() => document.querySelector('.judge span').innerText === 'Stored.'")
+    page.wait_for_selector("#viewer .heat")
     save(page, "feedback")
     (judged,) = httpx.get(f"{path}/feedback").json()["feedback"]
     digest = hashlib.sha256(image).hexdigest()
