@@ -115,7 +115,11 @@ def _steps(work: Path, batch: int) -> dict[str, Candidate]:
         onnx_graph.save(model, work / f"{name}.onnx")
         return work / f"{name}.onnx"
 
-    traced, plain = saved("traced", graph), saved("plain", _int8(graph, pixels))
+    traced = saved("traced", graph)
+    signed = saved("signed", _int8(graph, pixels, quantise.INT8))
+    plain = saved("plain", _int8(graph, pixels))
+    simplify.patches_as_rows(graph)
+    rows = saved("rows", _int8(graph, pixels))
     simplify.fold_attention_scale(graph)
     folded = saved("folded", _int8(graph, pixels))
     simplify.keep_class_token(graph)
@@ -124,7 +128,9 @@ def _steps(work: Path, batch: int) -> dict[str, Candidate]:
     made: dict[str, engines.Engine] = {
         "ONNX Runtime FP32": engines.OnnxRuntimeEngine(traced),
         "OpenVINO FP32": engines.load(traced, "fp32", "openvino"),
-        "INT8 linear layers": engines.load(plain, "int8", "openvino"),
+        "INT8 linear layers": engines.load(signed, "int8", "openvino"),
+        "unsigned activations": engines.load(plain, "int8", "openvino"),
+        "patches as rows": engines.load(rows, "int8", "openvino"),
         "scale in the queries": engines.load(folded, "int8", "openvino"),
         "last block: class token": engines.load(final, "int8", "openvino"),
         "streams": engines.load(final, "int8", "openvino", streams=streams),
@@ -133,9 +139,12 @@ def _steps(work: Path, batch: int) -> dict[str, Candidate]:
     return {name: Candidate(engine, pixels, batch) for name, engine in made.items()}
 
 
-def _int8(graph: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
-    ranges = calibrate.ranges(graph, pixels, batch=4)
-    return quantise.quantise(graph, ranges, quantise.INT8)
+def _int8(
+    graph: onnx.ModelProto,
+    pixels: NDArray[np.uint8],
+    format: quantise.Format = quantise.INT8_CPU,
+) -> onnx.ModelProto:
+    return quantise.quantise(graph, calibrate.ranges(graph, pixels, batch=4), format)
 
 
 def _peak(name: str, work: Path) -> Candidate:
@@ -165,7 +174,7 @@ def _peak(name: str, work: Path) -> Candidate:
         found = quantise.Range()
         found.add(x)
         ranges = {layer.node: found for layer in quantise.linear_layers(model)}
-        model = quantise.quantise(model, ranges, quantise.INT8)
+        model = quantise.quantise(model, ranges, quantise.INT8_CPU)
     path = work / f"peak-{name}.onnx"
     onnx_graph.save(model, path)
     # Each core works alone on its rows, so that no core waits for another.

@@ -126,7 +126,7 @@ def _random(family: str) -> Encoder:
 def _judge(encoder: Encoder, sets: images.ImageSets) -> gate.Accuracy:
     graph = onnx_graph.build(encoder.tower, encoder.preprocessing)
     ranges = calibrate.ranges(graph, sets.calibration[:CALIBRATION_IMAGES], batch=BATCH)
-    quantised = quantise.quantise(graph, ranges, quantise.INT8)
+    quantised = quantise.quantise(graph, ranges, quantise.INT8_CPU)
     exact, rounded = (
         np.concatenate(
             [

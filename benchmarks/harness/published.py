@@ -105,4 +105,4 @@ def _publish_int8(source: checkpoint.Checkpoint, files: Sequence[bytes], served:
 
 def _int8(graph: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
     ranges = calibrate.ranges(graph, pixels, batch=4)
-    return quantise.quantise(graph, ranges, quantise.INT8)
+    return quantise.quantise(graph, ranges, quantise.INT8_CPU)

@@ -81,6 +81,7 @@ def trace(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
 def build(tower: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
     """The traced graph without the work that its answer does not need. Raises ExportError."""
     model = trace(tower, preprocessing)
+    simplify.patches_as_rows(model)
     simplify.fold_attention_scale(model)
     simplify.keep_class_token(model)
     return model

@@ -203,7 +203,7 @@ def _precisions(
                     ranges = calibrate.ranges(
                         graph, sets.calibration, batch=_BATCH, advance=advance
                     )
-            number = quantise.INT8 if precision == "int8" else quantise.FP8
+            number = target.int8 if precision == "int8" else quantise.FP8
             model = quantise.quantise(half_graph, ranges, number)
         paths[precision] = work / f"{precision}.onnx"
         onnx_graph.save(model, paths[precision])

@@ -3,9 +3,9 @@
 A linear layer is a MatMul whose second operand is a constant matrix: it works on tokens. A Gemm
 works on one vector an image: it is a head or a projection, less than a hundredth of the work, and
 what it rounds is not averaged over tokens (it was nearly all the error of design-vit's INT8). It
-stays in the type of the graph, as LayerNormalization, softmax, the products inside attention and
-the residual additions do: FP32, or FP16 for TensorRT. TensorRT and OpenVINO run such a graph with
-8-bit arithmetic.
+stays in the type of the graph, as the patch embedding, LayerNormalization, softmax, the products
+inside attention and the residual additions do: FP32, or FP16 for TensorRT. TensorRT and OpenVINO
+run such a graph with 8-bit arithmetic.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BINS = 2048
+# What is done to pixels before the first layer reads them.
+_PIXELWISE = {"Cast", "Reshape", "Transpose", "Mul", "Add"}
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,21 @@ class Format:
     """An 8-bit number type. Scales are symmetric: zero is zero.
 
     largest: its largest value. per_channel: one scale for each output channel of the weights
-    instead of one for the tensor.
+    instead of one for the tensor. unsigned: activations are the same numbers plus 128, as UINT8.
     """
 
     name: str
     dtype: np.dtype[Any]
     largest: float
     per_channel: bool
+    unsigned: bool = False
 
 
 # -128 is never used, so that negation stays in range
 INT8 = Format("int8", np.dtype(np.int8), 127.0, per_channel=True)
+# For CPUs, whose instruction (VNNI, AMX) multiplies unsigned activations by signed weights: others
+# have 128 added to each value that it reads. TensorRT takes no zero point.
+INT8_CPU = Format("int8", np.dtype(np.int8), 127.0, per_channel=True, unsigned=True)
 # E4M3 as in "FP8 Formats for Deep Learning" (arXiv 2209.05433); TensorRT takes one scale a tensor
 FP8 = Format("fp8", np.dtype(ml_dtypes.float8_e4m3fn), 448.0, per_channel=False)
 
@@ -58,13 +64,24 @@ class Linear:
 
 
 def linear_layers(model: onnx.ModelProto) -> list[Linear]:
-    """The layers that are quantised, in graph order."""
+    """The layers that are quantised, in graph order.
+
+    The one that reads pixels is not: everything that follows is made of what it rounds, and it is a
+    fiftieth of the work.
+    """
     matrices = {item.name for item in model.graph.initializer if len(item.dims) == 2}
-    return [
-        Linear(node.name, node.input[0], node.input[1])
-        for node in model.graph.node
-        if node.op_type == "MatMul" and node.input[1] in matrices
-    ]
+    pixels = {
+        item.name
+        for item in model.graph.input
+        if item.type.tensor_type.elem_type == TensorProto.UINT8
+    }
+    layers = []
+    for node in model.graph.node:
+        if node.op_type in _PIXELWISE and node.input[0] in pixels:
+            pixels.update(node.output)
+        elif node.op_type == "MatMul" and node.input[1] in matrices and node.input[0] not in pixels:
+            layers.append(Linear(node.name, node.input[0], node.input[1]))
+    return layers
 
 
 def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
@@ -162,7 +179,8 @@ def quantise(
                 step = ranges[node.name].threshold(format) / format.largest
                 step = max(step, float(np.finfo(kind).tiny))
                 scale = constant(f"{source}_scale", np.asarray(step, kind))
-                zero = constant(f"zero_{format.name}", np.zeros((), format.dtype))
+                middle = np.array(128, np.uint8) if format.unsigned else np.zeros((), format.dtype)
+                zero = constant(f"zero_{middle.dtype.name}", middle)
                 nodes += _pair(source, scale, zero, quantised)
                 done.add(quantised)
             weight = f"{layer.weight}_dq"
@@ -201,7 +219,7 @@ def quantise_weights(weight: NDArray[Any], format: Format) -> tuple[NDArray[Any]
     # a channel of zeros gets the smallest normal scale, not 0 / 0
     scale = np.maximum(largest / format.largest, np.finfo(weight.dtype).tiny).astype(weight.dtype)
     scaled = np.clip(exact / scale.astype(np.float32), -format.largest, format.largest)
-    values = (np.rint(scaled) if format is INT8 else scaled).astype(format.dtype)
+    values = (scaled if format is FP8 else np.rint(scaled)).astype(format.dtype)
     return scale.ravel() if format.per_channel else scale.reshape(()), values
 
 

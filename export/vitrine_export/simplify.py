@@ -175,6 +175,93 @@ def keep_class_token(model: onnx.ModelProto) -> int:
     return len(rows)
 
 
+def patches_as_rows(model: onnx.ModelProto) -> int:
+    """Make a patch embedding a product of patches with a matrix; how many were changed (0 or 1).
+
+    A convolution whose stride is its kernel reads each pixel once, so it is one: of the patches'
+    pixels as they lie, (B, patches, side · side · 3). The pixels then need no other layout, which
+    takes CPUs longer than the product, and are normalised along a long axis instead of one of 3.
+    """
+    graph = Graph(model)
+    conv = next((node for node in model.graph.node if node.op_type == "Conv"), None)
+    normalised = None if conv is None else _normalised_pixels(graph, conv.input[0])
+    tokens = None if conv is None else _tokens_of(graph, conv)
+    if conv is None or normalised is None or tokens is None:
+        return 0
+    cast, steps = normalised
+    weight = graph.value(conv.input[1])
+    image = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    if weight is None or not _reads_patches(conv, weight, image[1]):
+        return 0
+    side, outputs = weight.shape[-1], len(weight)
+    across = image[1] // side
+    nodes: list[onnx.NodeProto] = []
+
+    def add(kind: str, value: NDArray[Any], **attributes: Any) -> None:
+        """A node that takes the last one's output and a constant."""
+        name = f"{conv.name}_{len(nodes)}"
+        inputs = [nodes[-1].output[0] if nodes else cast, graph.add_constant(f"{name}_with", value)]
+        nodes.append(helper.make_node(kind, inputs, [f"{name}_made"], name, **attributes))
+
+    add("Reshape", np.array([0, across, side, across, side * 3]))
+    swapped = f"{conv.name}_swapped"
+    nodes.append(
+        helper.make_node(
+            "Transpose", [nodes[-1].output[0]], [swapped], swapped, perm=[0, 1, 3, 2, 4]
+        )
+    )
+    add("Reshape", np.array([0, across * across, side * side * 3]))
+    for step, value in steps:
+        add(step.op_type, value if value.size == 1 else np.tile(value.ravel(), side * side))
+    add("MatMul", np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, outputs)))
+    if len(conv.input) == 3 and (bias := graph.value(conv.input[2])) is not None:
+        add("Add", bias)
+    nodes[-1].output[0] = tokens
+    replaced = {conv.output[0], tokens, graph.users[conv.output[0]][0].output[0], conv.input[0]}
+    replaced.update(step.input[0] for step, _ in steps)
+    graph.sort(nodes, without=frozenset(replaced))
+    return 1
+
+
+def _normalised_pixels(
+    graph: Graph, name: str
+) -> tuple[str, list[tuple[onnx.NodeProto, NDArray[Any]]]] | None:
+    """The cast pixels behind a tensor that is made of them alone, by one change of the layout to
+    channels first and then by multiplications and additions, which come in order."""
+    steps: list[tuple[onnx.NodeProto, NDArray[Any]]] = []
+    while (node := graph.maker.get(name)) is not None and len(graph.users[name]) == 1:
+        if node.op_type == "Transpose" and _attribute(node, "perm", []) == [0, 3, 1, 2]:
+            return node.input[0], steps[::-1]
+        value = graph.value(node.input[1]) if node.op_type in ("Mul", "Add") else None
+        if value is None:
+            break
+        steps.append((node, value))
+        name = node.input[0]
+    return None
+
+
+def _tokens_of(graph: Graph, conv: onnx.NodeProto) -> str | None:
+    """The tensor (B, patches, channels) that a convolution's output becomes."""
+    name = conv.output[0]
+    for kind in ("Reshape", "Transpose"):
+        users = graph.users[name]
+        if len(users) != 1 or users[0].op_type != kind:
+            return None
+        name = users[0].output[0]
+    return name if _attribute(users[0], "perm", []) == [0, 2, 1] else None
+
+
+def _reads_patches(conv: onnx.NodeProto, weight: NDArray[Any], size: int) -> bool:
+    side = weight.shape[-1]
+    return (
+        weight.shape[1:] == (3, side, side)
+        and size % side == 0
+        and _attribute(conv, "strides", []) == [side, side]
+        and not any(_attribute(conv, "pads", [0]))
+        and set(_attribute(conv, "dilations", [1])) == {1}
+    )
+
+
 def _takes_class_token(graph: Graph, node: onnx.NodeProto) -> bool:
     if node.op_type != "Gather" or _attribute(node, "axis", 0) != 1:
         return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from vitrine_export import engines
+from vitrine_export import engines, quantise
 from vitrine_export.errors import ExportError
 from vitrine_server.manifest import probe_pixels
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vitrine_export.engines import Engine
+    from vitrine_export.quantise import Format
     from vitrine_server.manifest import Precision
 
     Note = Callable[[str], object]
@@ -35,9 +36,10 @@ class Candidate:
 
 
 class Target(Protocol):
-    """A kind of device. tools: packages whose versions the manifest records."""
+    """A kind of device. int8: its numbers; tools: packages whose versions the manifest records."""
 
     name: str
+    int8: Format
     repository: Path
     tools: tuple[str, ...]
     batches: tuple[int, ...]
@@ -56,6 +58,7 @@ class CpuTarget:
     """OpenVINO, or ONNX Runtime where OpenVINO fails its trial. The engine is the graph itself."""
 
     name = "cpu"
+    int8 = quantise.INT8_CPU
     repository = Path("model_repository/cpu")
     tools: tuple[str, ...] = ("torch", "onnx", "onnxruntime", "openvino")
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pycuda.driver as cuda  # type: ignore[import-not-found,unused-ignore]
 import tensorrt as trt  # type: ignore[import-not-found,unused-ignore]
 
+from vitrine_export import quantise
 from vitrine_export.errors import ExportError
 from vitrine_export.targets import Candidate
 from vitrine_export.tensorrt_engine import BuildOptions, build, inspect
@@ -45,6 +46,7 @@ class GpuTarget:
     """The first GPU of this machine."""
 
     name = "gpu"
+    int8 = quantise.INT8
     repository = Path("model_repository/gpu_python")
     tools: tuple[str, ...] = ("torch", "onnx", "nvidia-modelopt", "pycuda")
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)

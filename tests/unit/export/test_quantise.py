@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from vitrine_export import engines, gate, quantise
 from vitrine_export.errors import ExportError
-from vitrine_export.quantise import FP8, INT8, Range
+from vitrine_export.quantise import FP8, INT8, INT8_CPU, Range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -239,3 +239,14 @@ def test_the_gate_refuses_an_engine_whose_weights_are_damaged(
     )
     row = gate.judge("int8", gate.accuracy(expected, found), gate.Speed({1: [1.0]}))
     assert not row.passed
+
+
+def test_unsigned_activations_are_the_same_numbers(
+    graph: onnx.ModelProto, ranges: dict[str, Range], pixels: NDArray[np.uint8]
+) -> None:
+    signed, unsigned = (quantise.quantise(graph, ranges, number) for number in (INT8, INT8_CPU))
+    kinds = {item.name: item.data_type for item in unsigned.graph.initializer}
+    zeros = [node.input[2] for node in unsigned.graph.node if node.op_type == "QuantizeLinear"]
+    assert {kinds[name] for name in zeros} == {TensorProto.UINT8}
+    found = [unfused(model).run(None, {"pixels": pixels})[0] for model in (signed, unsigned)]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
