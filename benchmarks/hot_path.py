@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from harness.pictures import content_type, load_folder, salted
 from harness.processes import ServerProcesses, Stopwatch
 from harness.saturate import saturate
 from harness.triton_server import free_ports
-from harness.wire import Target
+from harness.wire import Pool, Target, fetch
 from vitrine_server.config import load_settings
 from vitrine_server.workers import processes
 
@@ -153,20 +153,27 @@ class Bench:
 
     def alone(self, gallery: NDArray[np.float32], turn: int) -> tuple[float, float]:
         """Medians in ms of one query at a time: over HTTP, and in this process."""
+        return uvloop.run(self._alone(gallery, turn))
+
+    async def _alone(self, gallery: NDArray[np.float32], turn: int) -> tuple[float, float]:
         over_http: list[float] = []
         in_process: list[float] = []
         stopwatch = Stopwatch(self._processes)
-        with httpx.Client(base_url=self._url, timeout=60) as client:
+        pool = Pool(self._target)
+        with closing(pool):
             end, number = time.perf_counter() + 2 * self._seconds, 0
             while time.perf_counter() < end:
                 file = self._files[number % len(self._files)]
                 data = salted(file, -1 - turn * 10**7 - number & 2**60 - 1)
                 headers = {"content-type": content_type(data)}
-                started = time.perf_counter()
                 # equal pixels ask the same question; with another limit its answer is not kept yet
                 asked = f"{_SEARCH}&min_score=-{turn + 2}.{number:06d}"
-                client.post(asked, content=data, headers=headers).raise_for_status()
+                request = self._target.encode("POST", asked, headers=headers, body=data)
+                started = time.perf_counter()
+                answer = await fetch(pool, request, timeout_s=60)
                 answered = time.perf_counter()
+                if answer.status != 200:
+                    raise SystemExit(f"A query was answered with {answer.status}.")
                 vector = self._engine.encode(self._engine.decode([file]))[0]
                 scores = gallery @ vector
                 best = np.argpartition(-scores, 10)[:10]
