@@ -279,7 +279,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--triton-env", type=Path, default=settings.triton_env)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=64)
-    parser.add_argument("--delay-us", type=numbers, default=[0, 1000, 5000])
+    parser.add_argument("--delay-us", type=numbers, default=[0, 100, 2000])
     parser.add_argument("--max-batch", type=numbers, default=[1, 8, 32])
     parser.add_argument("--instances", type=numbers, default=[1, 2])
     parser.add_argument("--clients", type=numbers, default=[1, 8, 32])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,9 @@ def charts(folder: Path, steps: Sequence[Step], slo: Slo) -> dict[str, str]:
         "throughput": lines(
             [
                 middle("achieved", lambda step: step.achieved_per_s),
-                Line("offered", list(rates), list(rates), dashed=True),
+                replace(
+                    middle("offered", lambda step: step.offered_per_s, band=False), dashed=True
+                ),
             ],
             x=rate_axis,
             y=Axis("good answers a second", low=0.0),
@@ -326,8 +329,8 @@ def _group(group: tuple[str, dict[str, Any]]) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')}: {_plain(v)}" for name, v in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)
