@@ -318,7 +318,7 @@ class Pipeline:
             return Checked(NewItem(id=draft.id, vector=vector, metadata=draft.metadata))
         self._check_space(collection)
         data, settings = draft.image, collection.settings
-        picture, luminance, digest = await self._decode(
+        picture, luminance, phash, digest = await self._decode(
             lambda: self._picture(data, settings.cleanup), times
         )
         flags = quality.flags(luminance) if settings.quality != "off" else ()
@@ -337,7 +337,7 @@ class Pipeline:
             metadata=draft.metadata,
             thumbnail=picture.thumbnail,
             image_sha256=digest.hexdigest(),
-            hashes=(hashes.phash(luminance),),
+            hashes=(phash,),
         )
         if settings.quality == "off":
             return Checked(item)
@@ -345,12 +345,13 @@ class Pipeline:
 
     def _picture(
         self, data: bytes, steps: Sequence[cleanup.Step]
-    ) -> tuple[images.Picture, NDArray[np.uint8], hashlib._Hash]:
-        """Pixels and thumbnail, the thumbnail's luminance, the SHA-256 of the bytes."""
+    ) -> tuple[images.Picture, NDArray[np.uint8], int, hashlib._Hash]:
+        """Pixels and thumbnail, the luminance of that and its hash, the SHA-256 of the bytes."""
         picture = images.decode_with_thumbnail(
             data, self._encoder.info.preprocessing, limits=self._limits, steps=steps
         )
-        return picture, hashes.open_thumbnail(picture.thumbnail), hashlib.sha256(data)
+        luminance = hashes.open_thumbnail(picture.thumbnail)
+        return picture, luminance, hashes.phash(luminance), hashlib.sha256(data)
 
     async def _embed(
         self,
