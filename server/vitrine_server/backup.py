@@ -72,8 +72,9 @@ def write_archive(home: Path, archive: Path) -> BackupManifest:
     The archive appears under its name when it is complete, on disk and checked. Raises
     DamagedStore, or StorageFailed when the disk refuses.
     """
-    scratch = archive.with_name(f".{archive.name}.{secrets.token_hex(4)}")
-    copy, unfinished = scratch.with_suffix(".db"), scratch.with_suffix(".tar")
+    # names of its own: a backup that was killed may have left some, another may be under way
+    scratch = f".{archive.name}.{secrets.token_hex(4)}"
+    copy, unfinished = archive.with_name(f"{scratch}.db"), archive.with_name(f"{scratch}.tar")
     try:
         _copy_store(spaces.active(home) / FILE_NAME, copy)
         images, manifest = _described(home, copy)

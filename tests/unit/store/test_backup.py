@@ -9,6 +9,7 @@ import os
 import tarfile
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from vitrine_server.collection import Collection, SearchQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from vitrine_server.collection import EncoderIdentity, NewItem
 
@@ -65,6 +65,22 @@ def test_a_backup_comes_back_under_any_name(
         catalogue.close()
         catalogue = Catalogue(tmp_path / "data", encoder=encoder)
     assert catalogue.get("again").upsert([item("new", 3)]).result() == [manifest.sequence + 1]
+    catalogue.close()
+
+
+def test_what_a_killed_backup_left_is_in_nobodys_way(
+    encoder: EncoderIdentity, item: MakeItem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = Catalogue(tmp_path / "data", encoder=encoder)
+    filled(catalogue, item)
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "unlink", lambda *_, **__: None)
+        killed.setattr(Path, "rename", lambda *_: None)
+        catalogue.backup("default", tmp_path / "b.tar")
+    left = {path.name for path in tmp_path.iterdir()} - {"data"}
+    assert len(left) == 2
+    catalogue.backup("default", tmp_path / "b.tar")
+    assert {path.name for path in tmp_path.iterdir()} - {"data"} == {*left, "b.tar"}
     catalogue.close()
 
 
