@@ -164,7 +164,11 @@ def timed_searches(
 
 @contextmanager
 def written_to(
-    collection: Collection, vectors: NDArray[np.float32], *, merging: bool
+    collection: Collection,
+    vectors: NDArray[np.float32],
+    shares: NDArray[np.float64],
+    *,
+    merging: bool,
 ) -> Iterator[list[int]]:
     """Updates of stored items at a steady rate; one merge after the other, or none."""
     stop = threading.Event()
@@ -175,7 +179,9 @@ def written_to(
         began = time.perf_counter()
         while not stop.is_set():
             rows = rng.choice(len(vectors), WRITE_BATCH, replace=False).tolist()
-            items = [NewItem(f"i{row}", vectors[row], {"share": 0.5}) for row in rows]
+            items = [
+                NewItem(f"i{row}", vectors[row], {"share": float(shares[row])}) for row in rows
+            ]
             collection.upsert(items).result()
             done[0] += WRITE_BATCH
             time.sleep(max(0.0, began + done[0] / WRITES_S - time.perf_counter()))
@@ -196,6 +202,7 @@ def written_to(
 def writes(
     collection: Collection,
     vectors: NDArray[np.float32],
+    shares: NDArray[np.float64],
     queries: NDArray[np.float32],
     *,
     seconds: float,
@@ -207,7 +214,7 @@ def writes(
         settle(collection)
         phases["quiet"].append(timed_searches(collection, queries, seconds))
         for name, merging in (("writes", False), ("writes and a merge", True)):
-            with written_to(collection, vectors, merging=merging) as done:
+            with written_to(collection, vectors, shares, merging=merging) as done:
                 time.sleep(1)  # until a merge is due
                 before, started = done[0], time.perf_counter()
                 merged += bool(collection.describe().index["merging"])
@@ -261,7 +268,12 @@ def main() -> None:
             "filters": filters(collection, vectors, shares, queries),
             "hydrate_100_ms": hydration(collection, queries),
             "writes": writes(
-                collection, vectors, queries, seconds=options.seconds, rounds=options.rounds
+                collection,
+                vectors,
+                shares,
+                queries,
+                seconds=options.seconds,
+                rounds=options.rounds,
             ),
             "restart_s": restart(collection, folder, queries[0]),
         }
