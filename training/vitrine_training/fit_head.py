@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vitrine_training import data
 from vitrine_training.corpus import Corpus
 from vitrine_training.losses import ArcFace, multi_positive_nce
-from vitrine_training.model import DesignViT
+from vitrine_training.model import CELL_DIM, DesignViT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 _BATCH = 64
 _SAMPLE_SHEETS, _SAMPLE_CELLS = 512, 80  # that patterns are found in: 3×3 cells of each sheet
-_MARKS_WEIGHT = (
-    1.6  # of the marks beside the embedding, both of length 1, before anything is learned
-)
 _DESIGNS, _VIEWS, _PER_CLASS = 128, 4, 2  # a step
 _TEMPERATURE = 0.1
 _CLASSES_WEIGHT = 0.3  # of the class term beside the contrast
@@ -54,8 +51,9 @@ def add_marks(model: DesignViT, catalogue: data.Catalogue, patterns: int, seed: 
     with torch.no_grad():
         batches = list(_batches(wider, catalogue, rows))
         cells = torch.cat([_cells(wider, pixels, generator) for pixels in batches])
-        weight = wider.marks.patterns.weight
-        weight.copy_(cluster(cells, patterns, generator).view_as(weight))
+        axes = _components(cells, CELL_DIM)[1]
+        wider.marks.cells.weight.copy_(axes.view_as(wider.marks.cells.weight))
+        wider.marks.centres.copy_(cluster(cells @ axes.T, patterns, generator))
         wider.marks.standardise.momentum = None  # the mean over all batches
         wider.marks.train()
         for pixels in batches:
@@ -72,8 +70,8 @@ def _cells(model: DesignViT, pixels: Tensor, generator: torch.Generator) -> Tens
     return F.normalize(cells[chosen], dim=1)
 
 
-def cluster(points: Tensor, count: int, generator: torch.Generator, *, rounds: int = 12) -> Tensor:
-    """Spherical k-means: (N, D) of unit length → (count, D) centres of unit length.
+def cluster(points: Tensor, count: int, generator: torch.Generator, *, rounds: int = 15) -> Tensor:
+    """Lloyd's k-means: (N, D) → (count, D) centres.
 
     Raises ValueError when there are fewer points than centres.
     """
@@ -81,11 +79,11 @@ def cluster(points: Tensor, count: int, generator: torch.Generator, *, rounds: i
         raise ValueError(f"{count} patterns need as many drawn cells; there are {len(points)}")
     centres = points[torch.randperm(len(points), generator=generator)[:count]]
     for _ in range(rounds):
-        nearest = (points @ centres.T).argmax(dim=1)
+        nearest = torch.cdist(points, centres).argmin(dim=1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        empty = torch.bincount(nearest, minlength=count) == 0
-        sums[empty] = points[torch.randperm(len(points), generator=generator)[: int(empty.sum())]]
-        centres = F.normalize(sums, dim=1)
+        sizes = torch.bincount(nearest, minlength=count)
+        # a centre without points stays where it is
+        centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
     return centres
 
 
@@ -109,23 +107,36 @@ def _batches(
 
 
 def join_marks(model: DesignViT, read: Tensor) -> None:
-    """Give the marks weight: the head becomes the principal components of embedding and marks."""
-    width = model.marks.width
+    """Give the marks weight: the head becomes the principal components of all that is known.
+
+    That is, with equal weights, the embedding as it was, the tones, and the whitened differences,
+    since directions in which all drawings vary tell little.
+    """
+    marks = model.marks
     with torch.no_grad():
-        weight, bias = _folded(model)
-        learned = read @ weight.T + bias
-        marks = read[:, -width:]
-        share = _MARKS_WEIGHT / marks.norm(dim=1).mean()
-        length = learned.norm(dim=1).mean()
-        place = torch.zeros(width, read.shape[1])
-        place[:, -width:] = torch.eye(width) * share
-        weight = torch.cat([weight / length, place])
-        bias = torch.cat([bias / length, torch.zeros(width)])
-        both = read @ weight.T + bias
-        mean = both.mean(dim=0)
-        axes = torch.linalg.eigh((both - mean).T @ (both - mean))[1]  # the largest is the last
-        components = axes[:, -model.config.embedding :].T
-        _install(model, components @ weight, components @ (bias - mean))
+        columns = torch.eye(read.shape[1])
+        tones = columns[-marks.width : -marks.width + marks.tones]
+        differences = read[:, -marks.width + marks.tones :]
+        whitening = _whitening(differences, model.config.embedding)
+        whitening = F.pad(whitening, (read.shape[1] - whitening.shape[1], 0))
+        blocks = (_folded(model)[0], tones, whitening)
+        read = read - (mean := read.mean(dim=0))
+        joined = torch.cat([block / (read @ block.T).norm(dim=1).mean() for block in blocks])
+        components = _components(read @ joined.T, model.config.embedding)[1] @ joined
+        _install(model, components, -components @ mean)
+
+
+def _whitening(values: Tensor, count: int) -> Tensor:
+    """The map (≤ count, D) onto the principal components of values (N, D), each of variance 1."""
+    variances, axes = _components(values, count)
+    kept = variances > 1e-6 * variances.max()
+    return axes[kept] / variances[kept].sqrt()[:, None]
+
+
+def _components(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest principal components of values (N, D): variances (count,), axes (count, D)."""
+    variances, axes = torch.linalg.eigh(torch.cov(values.T))  # the largest is the last
+    return variances[-count:], axes[:, -count:].T
 
 
 def fit_head(

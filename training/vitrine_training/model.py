@@ -34,7 +34,8 @@ CONFIG_FILE = "config.json"
 FAMILY = "design-vit"
 ORIENTATIONS = 8
 MARKED_SIZES = (1, 2, 4)  # full, half and quarter size
-SHARPNESS = 40.0  # of the assignment to patterns, whose arguments are about cosines
+CELL_DIM = 32  # principal components that are kept of 3×3 cells of energies
+SHARPNESS = 30.0  # of the assignment to patterns: 4 over a cell's mean square distance to its own
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class DesignViTConfig:
     shrink: the graph first averages shrink×shrink pixels, so a model that was trained on 112 pixels
     serves the same 224-pixel tensor at a quarter of the cost. grid: the readout averages tokens
     over grid×grid cells, each projected to `grid_dim`. energy_grids: grids of the histograms of
-    gradients that go to the head. marks: number of small patterns that `Marks` counts for the head;
+    gradients that go to the head. marks: number of small patterns in `Marks`;
     0 leaves them out. mean, std: per RGB channel, for pixels in 0..1; white paper becomes zero, so
     that zero padding continues it.
     """
@@ -221,12 +222,13 @@ class OrientedEnergy(nn.Module):
 
 
 class Marks(nn.Module):
-    """What is drawn wherever it lies: grey images and their energies → (B, width), standardised.
+    """What is drawn wherever it lies: grey images and their energies → (B, width).
 
     At full, half and quarter size: shares of inked pixels by darkness, of surroundings by density
-    and of gradients by orientation. At full size also how much of the drawn area looks like each of
-    `patterns` small arrangements of energies (a bag of visual words, Csurka et al. 2004, with soft
-    assignment).
+    and of gradients by orientation; these `tones` are standardised. At full size also `patterns`
+    small arrangements of energies, and how what resembles one differs from it on average: VLAD
+    (Jégou et al., CVPR 2010) with NetVLAD's soft assignment (Arandjelović et al., CVPR 2016), of
+    length 1.
     """
 
     levels: Tensor
@@ -234,22 +236,24 @@ class Marks(nn.Module):
 
     def __init__(self, patterns: int) -> None:
         super().__init__()
-        self.patterns = nn.Conv2d(ORIENTATIONS + 1, patterns, 3, padding=1, bias=False)
+        self.cells = nn.Conv2d(ORIENTATIONS + 1, CELL_DIM, 3, padding=1, bias=False)
+        self.centres = nn.Parameter(torch.randn(patterns, CELL_DIM) * 0.1)
         self.register_buffer("levels", torch.linspace(0.1, 1.0, 8), persistent=False)
         # logarithms, one step a factor of two
         self.register_buffer("densities", torch.arange(-6.0, 0.0), persistent=False)
-        self.width = 3 * (8 + 6 + ORIENTATIONS + 1) + patterns
-        self.standardise = nn.BatchNorm1d(self.width, affine=False, eps=1e-4)
+        self.tones = 3 * (8 + 6 + ORIENTATIONS + 1)
+        self.width = self.tones + patterns * CELL_DIM
+        self.standardise = nn.BatchNorm1d(self.tones, affine=False, eps=1e-4)
 
     def forward(self, scales: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """scales: (B, 1, S, S) normalised and (B, 9, S/4, S/4) for each of `MARKED_SIZES`."""
         parts = []
         for scaled, energy in scales:
             parts += [self._tones(scaled), _shares(energy[:, :ORIENTATIONS].mean(dim=(2, 3)))]
-        parts.insert(2, self._bag((scales[0][1] + 1e-4).sqrt()))
         standard: Tensor = self.standardise(torch.cat(parts, dim=1))
+        differences = self._differences((scales[0][1] + 1e-4).sqrt())
         # a rare statistic must not outweigh the rest
-        return standard.clamp(-4.0, 4.0)
+        return torch.cat([standard.clamp(-4.0, 4.0), differences], dim=1)
 
     def _tones(self, x: Tensor) -> Tensor:
         ink = x.mul(-0.25).clamp(0.0, 1.0)
@@ -265,10 +269,18 @@ class Marks(nn.Module):
         norm = square.add(1e-6).sqrt()
         return norm, (norm * 10.0 - 1.5).clamp(0.0, 1.0)
 
-    def _bag(self, energy: Tensor) -> Tensor:
+    def _differences(self, energy: Tensor) -> Tensor:
+        """Roots of energies (B, 9, H, W) → (B, patterns · CELL_DIM)."""
         norm, drawn = self.arrangements(energy)
-        words = F.softmax(self.patterns(energy) * (SHARPNESS / norm), dim=1)
-        return _shares((words * drawn).mean(dim=(2, 3)))
+        cells = (self.cells(energy) / norm).flatten(2)
+        # less the square of a cell, which is the same for all patterns
+        nearness = 2.0 * torch.matmul(self.centres, cells) - self.centres.square().sum(1)[:, None]
+        share = F.softmax(SHARPNESS * nearness, dim=1) * drawn.flatten(2)
+        amount = share.sum(dim=2)[:, :, None]
+        sums = torch.matmul(share, cells.transpose(1, 2)) - amount * self.centres
+        means = sums / (amount.sum(dim=1, keepdim=True) + 1e-4)
+        # signed roots: what one drawing repeats a hundred times must not decide alone
+        return F.normalize((means / (means.abs() + 1e-6).sqrt()).flatten(1), dim=1)
 
 
 def _shares(amounts: Tensor) -> Tensor:

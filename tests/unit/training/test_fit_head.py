@@ -39,6 +39,12 @@ def embed(model: DesignViT, things: data.Catalogue) -> np.ndarray:
     return embeddings
 
 
+def split(model: DesignViT, read: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tones and the differences of a readout."""
+    marks = read[:, -model.marks.width :]
+    return marks[:, : model.marks.tones], marks[:, model.marks.tones :]
+
+
 def quality(model: DesignViT, things: data.Catalogue) -> float:
     return float(leave_one_out(embed(model, things), things.design)["mAP"].mean())
 
@@ -49,26 +55,27 @@ def test_adding_marks_changes_nothing_until_they_join() -> None:
     wider = fit_head.add_marks(model, things, 16, 0)
     np.testing.assert_allclose(embed(wider, things), embed(model, things), atol=1e-5)
     read = fit_head.readouts(wider, things)
-    marks = read[:, -wider.marks.width :]
+    tones, differences = split(wider, read)
     # standardised on these very sheets, but for statistics that hardly vary
-    assert float(marks.mean(dim=0).abs().max()) < 0.2
-    assert 0.5 < float(marks.std()) < 1.1
+    assert float(tones.mean(dim=0).abs().max()) < 0.2
+    assert 0.5 < float(tones.std()) < 1.1
+    torch.testing.assert_close(differences.norm(dim=1), torch.ones(len(read)))
     fit_head.join_marks(wider, read)
     assert not np.allclose(embed(wider, things), embed(model, things), atol=1e-2)
 
 
-def test_joined_head_keeps_the_weighted_sum_of_cosines() -> None:
+def test_joined_head_keeps_the_sum_of_cosines() -> None:
     things = catalogue(designs=6, views=2)  # 12 sheets have 11 components: all fit into 32
     model = DesignViT.from_seed(0, SMALL)
     wider = fit_head.add_marks(model, things, 16, 0)
     read = fit_head.readouts(wider, things)
     with torch.inference_mode():
+        tones, differences = split(wider, read)
         learned = wider.centre(wider.head(read))
-        marks = read[:, -wider.marks.width :]
-        both = torch.cat(
-            [learned / learned.norm(dim=1).mean(), 1.6 * marks / marks.norm(dim=1).mean()], dim=1
-        )
-        expected = F.normalize(both - both.mean(dim=0), dim=1)
+        directions = torch.linalg.svd(differences - differences.mean(dim=0))[0][:, :11]
+        blocks = [part - part.mean(dim=0) for part in (learned, tones, directions)]
+        expected = torch.cat([part / part.norm(dim=1).mean() for part in blocks], dim=1)
+        expected = F.normalize(expected, dim=1)
     fit_head.join_marks(wider, read)
     ours = embed(wider, things)
     np.testing.assert_allclose(ours @ ours.T, (expected @ expected.T).numpy(), atol=2e-3)
