@@ -48,8 +48,10 @@ def test_flagged_scans_are_told_apart(
     page = open_page()
     page.select_option("#collection", SCANS)
     search(page, first)
+    blurred = '[data-facet="quality=blurred"]'
+    page.wait_for_selector(blurred)  # drawn after the last card
     assert set(shown_ids(page)) == set(items)
     save(page, "quality")
-    next_search(page, lambda: page.check('[data-facet="quality=blurred"]'))
+    next_search(page, lambda: page.check(blurred))
     assert shown_ids(page) == ["blurred"]
     httpx.delete(path).raise_for_status()
