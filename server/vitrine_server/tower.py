@@ -270,6 +270,7 @@ class Tower:
     def _failed(self, error: grpc.aio.AioRpcError) -> Exception:
         details = error.details() or ""
         code = error.code()
+        # the texts are those of a queue policy, which a repository may set for itself
         if code is grpc.StatusCode.DEADLINE_EXCEEDED or "timeout expired" in details.lower():
             return DeadlineExceeded("The encoder did not answer before the request's deadline.")
         if "queue" in details.lower():

@@ -85,6 +85,7 @@ async def backup(request: Request, collection: str) -> Response:
             field="file",
             accepted="another name",
         )
+    archive.parent.mkdir(exist_ok=True)
     manifest = await asyncio.to_thread(parts.catalogue.backup, name, archive)
     return json_response(manifest.model_dump())
 
@@ -116,9 +117,7 @@ async def restore(request: Request, collection: str) -> Response:
 
 
 def _archive(parts: Services, asked: schemas.BackupBody) -> Path:
-    folder = parts.settings.data / _BACKUPS
-    folder.mkdir(exist_ok=True)
-    return folder / asked.file
+    return parts.settings.data / _BACKUPS / asked.file
 
 
 def _shown(info: CollectionInfo) -> dict[str, Any]:
