@@ -2,8 +2,10 @@
 
 Capacity is the median of closed-loop saturation before and after; then an open loop at 80 % of it,
 and at each factor. Prints goodput over capacity, the p99 of what was accepted (from the moment when
-each request should have been sent) against the p99 at 80 %, and the sidecar's memory. Every query
-has bytes of its own, so that no cache answers.
+each request should have been sent) against the p99 at 80 %, the sidecar's memory, and what a
+refusal costs the sidecar and the generator: their processor time less that of as many good answers
+at 80 %.
+Every query has bytes of its own, so that no cache answers.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +23,27 @@ from rich.table import Table
 
 from harness.openloop import HttpChannel, OpenLoop, Prepared, plan
 from harness.own_server import own_server
-from harness.pictures import content_type, load_folder, salted
-from harness.processes import ServerProcesses
+from harness.pictures import content_type, load_folder, salted_pieces
+from harness.processes import ServerProcesses, Stopwatch, Window
 from harness.saturate import saturate
 from harness.wire import Target
 
 if TYPE_CHECKING:
     from harness.recording import Recording
+    from harness.wire import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An open loop, and what the processes used from its first request to its last answer."""
+
+    recording: Recording
+    used: Window
+
+    @property
+    def good(self) -> int:
+        """Good answers, warm-up included."""
+        return int((self.recording.status == 200).sum())
 
 
 class Overload:
@@ -35,6 +52,7 @@ class Overload:
     def __init__(self, options: argparse.Namespace, url: str) -> None:
         self._options = options
         self._target = Target.of(url)
+        self._processes = ServerProcesses(url)
         self._files = [each.data for each in load_folder(options.images, limit=options.limit)]
         self._sent = 0
 
@@ -49,7 +67,7 @@ class Overload:
         )
         return found.per_s
 
-    def open_loop(self, rate_per_s: float) -> Recording:
+    def open_loop(self, rate_per_s: float) -> Run:
         times = plan(rate_per_s, self._options.seconds, arrivals="poisson", seed=self._sent)
 
         async def run() -> Recording:
@@ -59,15 +77,21 @@ class Overload:
             await channel.close()
             return recording
 
-        return uvloop.run(run())
+        stopwatch = Stopwatch(self._processes)
+        recording = uvloop.run(run())
+        return Run(recording, stopwatch.stop())
 
-    def _request(self) -> bytes:
+    def _request(self) -> Request:
         self._sent += 1
-        data = salted(self._files[self._sent % len(self._files)], self._sent)
-        path = "/v1/collections/default/search?k=10"
-        return self._target.encode(
-            "POST", path, headers={"content-type": content_type(data)}, body=data
+        file = self._files[self._sent % len(self._files)]
+        start, rest = salted_pieces(file, self._sent)
+        head = self._target.head(
+            "POST",
+            "/v1/collections/default/search?k=10",
+            headers={"content-type": content_type(file)},
+            length=len(start) + len(rest),
         )
+        return head + start, rest
 
 
 def main() -> None:
@@ -75,45 +99,61 @@ def main() -> None:
     with ExitStack() as stack:
         url = options.url or stack.enter_context(own_server(cache_mb="0", result_cache_mb="0")).url
         overload = Overload(options, url)
-        processes = ServerProcesses(url)
         overload.capacity_per_s()  # warm up
         capacities = [overload.capacity_per_s()]
         runs = {0.8: overload.open_loop(0.8 * capacities[0])}
-        memory = {}
         for factor in options.factors:
             capacities.append(overload.capacity_per_s())
             runs[factor] = overload.open_loop(factor * capacities[-1])
-            memory[factor] = processes.usage()["sidecar"].rss / 1e6
         capacities.append(overload.capacity_per_s())
-    _report(capacities, runs, memory)
+    _report(capacities, runs)
 
 
-def _report(
-    capacities: list[float], runs: dict[float, Recording], memory: dict[float, float]
-) -> None:
+def _report(capacities: list[float], runs: dict[float, Run]) -> None:
     capacity = statistics.median(capacities)
-    usual_ms = runs[0.8].percentiles_ms()["p99"]
+    usual = runs[0.8]
+    usual_ms = usual.recording.percentiles_ms()["p99"]
     table = Table(
         "offered", "goodput / capacity", "p99 of accepted", "/ that at 80 %", "RSS", "answers"
     )
+    costs = Table("offered", *(f"{role}, cores" for role in usual.used.cores), "others, cores")
+    for role in ("sidecar", "generator"):
+        costs.add_column(f"CPU ms a refusal, {role}")
     for factor, run in runs.items():
-        p99_ms = run.percentiles_ms()["p99"]
+        recording, used = run.recording, run.used
+        p99_ms = recording.percentiles_ms()["p99"]
         table.add_row(
             f"{factor:g} ×",
-            f"{run.achieved_per_s / capacity:.2f}",
+            f"{recording.achieved_per_s / capacity:.2f}",
             f"{p99_ms:.0f} ms",
             f"{p99_ms / usual_ms:.1f}",
-            f"{memory[factor]:.0f} MB" if factor in memory else "",
-            ", ".join(f"{status}: {count}" for status, count in run.statuses().items()),
+            f"{used.rss['sidecar'] / 1e6:.0f} MB",
+            ", ".join(f"{status}: {count}" for status, count in recording.statuses().items()),
+        )
+        costs.add_row(
+            f"{factor:g} ×",
+            *(f"{cores:.2f}" for cores in used.cores.values()),
+            f"{used.others_cores:.2f}",
+            *(_refusal_ms(role, run, usual) for role in ("sidecar", "generator")),
         )
     screen = Console()
     screen.print(
         f"capacity {capacity:.0f} queries/s (of {', '.join(f'{c:.0f}' for c in capacities)})"
     )
     screen.print(table)
+    screen.print(costs)
     for factor, run in runs.items():
-        for doubt in run.doubts():
+        for doubt in run.recording.doubts():
             screen.print(f"[yellow]{factor:g} ×: {doubt}[/yellow]")
+
+
+def _refusal_ms(role: str, run: Run, usual: Run) -> str:
+    """A role's processor time for a refusal: all of it less that of the good answers."""
+    refused = len(run.recording.status) - run.good
+    if run is usual or not refused:
+        return ""
+    good_s = usual.used.cpu_s[role] / usual.good
+    return f"{(run.used.cpu_s[role] - run.good * good_s) / refused * 1e3:.2f}"
 
 
 def _options() -> argparse.Namespace:

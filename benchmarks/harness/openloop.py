@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
-import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
@@ -21,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from harness.alarm import Alarm
 from harness.recording import BROKEN, NOT_SENT, TIMED_OUT, Recording
-from harness.wire import STAGES, Answer, Connection, Pool, Target, WireError
+from harness.wire import STAGES, Answer, Connection, Pool, Request, Target, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +57,7 @@ class Channel(Protocol):
 
 
 class HttpChannel:
-    """HTTP/1.1: the payload is a whole request in bytes."""
+    """HTTP/1.1: the payload is a whole request."""
 
     def __init__(self, target: Target, *, max_connections: int = 4096) -> None:
         self._pool = Pool(target)
@@ -71,7 +70,7 @@ class HttpChannel:
     async def warm(self, count: int) -> None:
         await self._pool.warm(count)
 
-    def start(self, payload: bytes) -> asyncio.Future[Answer]:
+    def start(self, payload: Request) -> asyncio.Future[Answer]:
         """Raises WireError when no connection is left."""
         connection = self._pool.idle()
         if connection is not None:
@@ -83,12 +82,12 @@ class HttpChannel:
     async def close(self) -> None:
         self._pool.close()
 
-    def _send(self, connection: Connection, payload: bytes) -> asyncio.Future[Answer]:
+    def _send(self, connection: Connection, payload: Request) -> asyncio.Future[Answer]:
         future = connection.send(payload)
         future.add_done_callback(lambda done: self._return(connection, done))
         return future
 
-    async def _open_and_send(self, payload: bytes) -> Answer:
+    async def _open_and_send(self, payload: Request) -> Answer:
         return await self._send(await self._pool.take(), payload)
 
     def _return(self, connection: Connection, done: asyncio.Future[Answer]) -> None:
@@ -144,24 +143,23 @@ class OpenLoop:
         await self._channel.warm(connections)
         for _ in range(PREPARED_AHEAD):
             self._prepare_next()
-        # no pause for garbage, and no half of a switch interval between clock and loop
-        switch_s = sys.getswitchinterval()
-        sys.setswitchinterval(0.0005)
         gc.collect()
-        gc.disable()
+        gc.disable()  # no pause for garbage
         cpu = time.process_time()
         loop = asyncio.get_running_loop()
         self._start = time.perf_counter() + 0.05
-        clock = threading.Thread(target=self._tick, args=(loop,), daemon=True)
+        alarm = Alarm()
         try:
             with _going_first():
-                clock.start()
+                loop.add_reader(alarm.descriptor, self._tick, alarm)
+                self._tick(alarm)
                 while self._fired < len(self._times) or self._flying:
                     await asyncio.sleep(0.02)
                     self._time_out()
         finally:
+            loop.remove_reader(alarm.descriptor)
+            alarm.close()
             gc.enable()
-            sys.setswitchinterval(switch_s)
         wall = time.perf_counter() - self._start
         return Recording(
             intended=self._times,
@@ -177,13 +175,15 @@ class OpenLoop:
             connections=self._channel.opened,
         )
 
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        # a thread of its own: the timers of event loops are whole milliseconds
-        for at, moment in enumerate(self._times):
-            wait = self._start + moment - time.perf_counter()
-            if wait > 0:
-                time.sleep(wait)
-            loop.call_soon_threadsafe(self._fire, at)
+    def _tick(self, alarm: Alarm) -> None:
+        """Send what is due, and come back for the next."""
+        while self._fired < len(self._times):
+            moment = self._start + float(self._times[self._fired])
+            if moment > time.perf_counter():
+                alarm.set(moment)
+                return
+            self._fire(self._fired)
+        asyncio.get_running_loop().remove_reader(alarm.descriptor)
 
     def _fire(self, at: int) -> None:
         self._fired += 1
@@ -191,11 +191,12 @@ class OpenLoop:
             self._prepare_next()
         prepared = self._ready.popleft()
         self._scenario[at] = prepared.scenario
+        leaves = time.perf_counter() - self._start
         try:
             future = self._channel.start(prepared.payload)
         except WireError:
             return
-        self._sent[at] = time.perf_counter() - self._start
+        self._sent[at] = leaves
         self._flying[at] = (future, prepared)
         future.add_done_callback(lambda done: self._landed(at, done))
         asyncio.get_running_loop().call_soon(self._prepare_next)

@@ -52,14 +52,20 @@ def salted(data: bytes, salt: int) -> bytes:
 
     Other formats come back unchanged.
     """
+    return b"".join(salted_pieces(data, salt))
+
+
+def salted_pieces(data: bytes, salt: int) -> tuple[bytes, memoryview]:
+    """`salted` in two pieces, of which the long one is not copied."""
     text = f"salt {salt:016x}".encode()
     if data.startswith(b"\xff\xd8"):
-        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text + data[2:]
+        comment = b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text
+        return data[:2] + comment, memoryview(data)[2:]
     if data.startswith(b"\x89PNG"):
         chunk = b"tEXtComment\0" + text
         packed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        return data[:_PNG_HEADER] + packed + data[_PNG_HEADER:]
-    return data
+        return data[:_PNG_HEADER] + packed, memoryview(data)[_PNG_HEADER:]
+    return b"", memoryview(data)
 
 
 def zipf(count: int, draws: int, *, exponent: float, seed: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.wire import Answer, Pool, Target, WireError, fetch
+from harness.wire import Answer, Pool, Request, Target, WireError, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ class Saturation:
 
 async def saturate(
     target: Target,
-    request: Callable[[int], bytes],
+    request: Callable[[int], Request],
     *,
     connections: int,
     seconds: float,
@@ -84,7 +84,7 @@ async def saturate(
     )
 
 
-async def _try(pool: Pool, request: bytes, timeout_s: float) -> Answer | None:
+async def _try(pool: Pool, request: Request, timeout_s: float) -> Answer | None:
     try:
         return await fetch(pool, request, timeout_s=timeout_s)
     except (WireError, asyncio.TimeoutError):

@@ -11,11 +11,14 @@ import asyncio
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# A whole request, or its pieces in order, which are sent as they lie.
+Request: TypeAlias = "bytes | tuple[bytes | memoryview, ...]"
 
 STAGES = ("decode", "queue", "encode", "search", "hydrate")
 _END = b"\r\n\r\n"
@@ -78,10 +81,14 @@ class Target:
         self, method: str, path: str, *, headers: Mapping[str, str], body: bytes = b""
     ) -> bytes:
         """A whole request as bytes."""
+        return self.head(method, path, headers=headers, length=len(body)) + body
+
+    def head(self, method: str, path: str, *, headers: Mapping[str, str], length: int) -> bytes:
+        """All of a request before its body of `length` bytes."""
         lines = [f"{method} {path} HTTP/1.1", f"host: {self.host}:{self.port}"]
         lines += [f"{name}: {value}" for name, value in (*self.common.items(), *headers.items())]
-        lines.append(f"content-length: {len(body)}")
-        return "\r\n".join(lines).encode() + _END + body
+        lines.append(f"content-length: {length}")
+        return "\r\n".join(lines).encode() + _END
 
 
 class Connection(asyncio.Protocol):
@@ -103,12 +110,15 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
+    def send(self, request: Request) -> asyncio.Future[Answer]:
         """Write a request now; the future is its answer. Raises WireError when it is closed."""
         if self._transport is None or not self.is_open:
             raise WireError("the connection is closed")
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
+        if isinstance(request, bytes):
+            self._transport.write(request)
+        else:
+            self._transport.writelines(request)
         return self._answer
 
     def close(self) -> None:
@@ -197,7 +207,7 @@ class Pool:
             connection.close()
 
 
-async def fetch(pool: Pool, request: bytes, *, timeout_s: float) -> Answer:
+async def fetch(pool: Pool, request: Request, *, timeout_s: float) -> Answer:
     """One exchange on a connection of the pool. Raises WireError or TimeoutError."""
     connection = await pool.take()
     try:

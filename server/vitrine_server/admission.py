@@ -75,10 +75,22 @@ class Gate:
         finally:
             self._leave(who.name, images)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another image is let in, whoever sends it; for callers without a deadline."""
+        return self.inside < self.limit // max(1, len(self._seen))
+
     def check(self, images: int = 1) -> None:
         """Raises Overloaded when `images` permits are not free for the caller now."""
+        error = self.refusal(api_keys.caller().name, images, deadline=deadlines.within(math.inf))
+        if error is not None:
+            raise error
+
+    def refusal(
+        self, name: str, images: int = 1, *, deadline: float = math.inf
+    ) -> Overloaded | None:
+        """Why the caller of this name gets no `images` permits now. deadline: time.monotonic."""
         now = time.monotonic()
-        name = api_keys.caller().name
         self._seen[name] = now
         limit = self.limit
         # a batch that is larger than the limit gets in alone
@@ -89,13 +101,14 @@ class Gate:
             held = self._by_caller.get(name, 0)
             full = held > 0 and held + images > share
         wait_s = self.inside / self._rate_per_s if self._rate_per_s else 0.0
-        if images > self._max_images or full or now + wait_s > deadlines.within(math.inf):
-            limit = self._max_images if images > self._max_images else limit
-            raise Overloaded(
-                f"{self.inside} images are being processed, a wait of {wait_s:.1f} s.",
-                accepted=f"at most {limit} images at once; try again later",
-                retry_after_s=max(1.0, wait_s),
-            )
+        if images <= self._max_images and not full and now + wait_s <= deadline:
+            return None
+        limit = self._max_images if images > self._max_images else limit
+        return Overloaded(
+            f"{self.inside} images are being processed, a wait of {wait_s:.1f} s.",
+            accepted=f"at most {limit} images at once; try again later",
+            retry_after_s=max(1.0, wait_s),
+        )
 
     def _leave(self, name: str, images: int) -> None:
         self.inside -= images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi_offline import FastAPIOffline
 
@@ -42,7 +42,7 @@ def create_app(
     assembly = Assembly(settings, encoder=encoder)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         catalogue = Catalogue(
             settings.data,
             encoder=assembly.identity,
@@ -75,7 +75,7 @@ def create_app(
                 if grpc_server is not None:
                     await grpc_server.start()
                 try:
-                    yield
+                    yield assembly.state(core)
                 finally:
                     if grpc_server is not None:
                         await grpc_server.stop()

@@ -5,7 +5,7 @@ its routes. Here alone an error becomes a status.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import structlog
@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from vitrine_server import manifest, tokeniser
+from vitrine_server import manifest, shedding, tokeniser
 from vitrine_server.admission import Admission
 from vitrine_server.api_keys import Keys
 from vitrine_server.bodies import Budget
@@ -114,6 +114,19 @@ class Assembly:
             pipeline.close()
             await cache.close()
             await encoder.close()
+
+    def state(self, parts: Core) -> dict[str, Any]:
+        """What the lifespan hands to the HTTP server."""
+        if self._settings.log_requests:
+            return {}  # the application writes the lines
+        return {
+            shedding.STATE: shedding.Shedding(
+                parts.admission.queries,
+                galleries=parts.catalogue,
+                keys=self.keys,
+                metrics=self.metrics,
+            )
+        }
 
     def surround(
         self, app: FastAPI, routers: Sequence[APIRouter], *, before: Sequence[Middleware] = ()

@@ -25,8 +25,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from vitrine_server.errors import BadRequest, HeadersTooLarge, RequestTimeout
-from vitrine_server.observe import DISCONNECTED, TASK
-from vitrine_server.rendering import PROBLEM, problem
+from vitrine_server.observe import DISCONNECTED, TASK, request_id
+from vitrine_server.rendering import PROBLEM, problem, problem_headers
+from vitrine_server.shedding import STATE
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Scope
 
     from vitrine_server.config import Settings
     from vitrine_server.errors import VitrineError
+    from vitrine_server.shedding import Shedding
 
 _SWEEP_TICKS = 5  # of uvicorn's main loop, each 0.1 s
 _HEADER_S = 10.0
@@ -84,6 +86,7 @@ class Protocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._pieces = 0
         self._refusal: VitrineError | None = None
+        self._shedding: Shedding | None = self.app_state.get(STATE)
         # when the client began what it has not finished: a header, a body, taking an answer
         self._header_since: float | None = time.monotonic()
         self._body_since: float | None = None
@@ -148,6 +151,25 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._body_since = None
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            # uvicorn's clock began with the answer and was stopped by the rest of the body
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        error = None
+        # requests that were sent ahead, and a client that does not read, are left to uvicorn: it
+        # comes here from one answer to the next, and the application's answers wait
+        here = cycle.keep_alive and not self.pipeline and not self.flow.write_paused
+        if self._shedding is not None and here and not self._drain.started:
+            error = self._shedding.refusal(cast("Scope", cycle.scope))
+        if error is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        self._write(error, (b"x-request-id", request_id(cast("Scope", cycle.scope))))
+        self.on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn answers when the parser gives up, or one of the callbacks above."""
@@ -183,10 +205,19 @@ class Protocol(HttpToolsProtocol):
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()  # in the middle of another answer
             return
-        text = orjson.dumps(problem(error))
-        head = f"content-type: {PROBLEM}\r\ncontent-length: {len(text)}\r\nconnection: close"
-        self.transport.write(STATUS_LINE[error.status] + head.encode() + b"\r\n\r\n" + text)
+        self._write(error, (b"connection", b"close"))
         self.transport.close()
+
+    def _write(self, error: VitrineError, header: tuple[bytes, bytes]) -> None:
+        """The whole answer; `header` is one more of its headers."""
+        text = orjson.dumps(problem(error))
+        lines = [STATUS_LINE[error.status]]
+        for name, value in (*self.server_state.default_headers, header):
+            lines += [name, b": ", value, b"\r\n"]
+        for key, told in problem_headers(error).items():
+            lines.append(f"{key}: {told}\r\n".encode())
+        head = f"content-type: {PROBLEM}\r\ncontent-length: {len(text)}\r\n\r\n"
+        self.transport.write(b"".join([*lines, head.encode(), text]))
 
 
 class Server(uvicorn.Server):

@@ -46,7 +46,7 @@ class Observe:
             return
         scope["path"] = scope.get("raw_path", scope["path"].encode()).decode("ascii", "replace")
         scope[TASK] = asyncio.current_task()
-        name = _request_id(scope)
+        name = request_id(scope)
         logs.enter(name.decode())
         started = time.perf_counter()
         status = 0
@@ -88,7 +88,7 @@ class Observe:
                 )
 
 
-def _request_id(scope: Scope) -> bytes:
+def request_id(scope: Scope) -> bytes:
     """The caller's id, where it is one that a log can hold; otherwise a new one."""
     for header, value in scope["headers"]:
         if header == b"x-request-id" and _ACCEPTED_ID.fullmatch(value):

@@ -47,8 +47,17 @@ def problem(error: VitrineError) -> dict[str, Any]:
     return shown
 
 
+def problem_headers(error: VitrineError) -> dict[str, str]:
+    """What an error says in headers."""
+    if error.retry_after_s is None:
+        return {}
+    return {"retry-after": str(max(1, round(error.retry_after_s)))}
+
+
 def problem_response(error: VitrineError) -> Response:
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    return Response(orjson.dumps(problem(error)), error.status, headers=headers, media_type=PROBLEM)
+    return Response(
+        orjson.dumps(problem(error)),
+        error.status,
+        headers=problem_headers(error),
+        media_type=PROBLEM,
+    )

@@ -11,7 +11,7 @@ import math
 import re
 import socket
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.middleware import Middleware
@@ -83,7 +83,7 @@ def create_front(
         return Message("ok", snapshot(assembly.metrics.registry))
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         tasks = [asyncio.create_task(owner.stay_connected(answer, catalogue.forget))]
         if assembly.keys is not None:
             tasks.append(asyncio.create_task(_count_spent(assembly.keys, owner)))
@@ -93,7 +93,7 @@ def create_front(
                 # others may be serving: it takes no connection for which it would have no index
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(owner.connected.wait(), _OWNER_S)
-                yield
+                yield assembly.state(parts)
         finally:
             for task in tasks:
                 task.cancel()
