@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Metadata,
         Readiness,
         Record,
+        Rerank,
         SearchResult,
         Stored,
         Vector,
@@ -202,6 +203,7 @@ class AsyncClient:
         group_by: str | None = None,
         min_score: float | None = None,
         combine: Combine = "sum",
+        rerank: Rerank = "none",
         with_metadata: bool = True,
         with_vector: bool = False,
     ) -> SearchResult:
@@ -209,7 +211,8 @@ class AsyncClient:
 
         `queries` are combined by their weights into one; with combine="views" they are views of one
         design, and each group scores the mean of the views' best matches in it. `filter` is a JSON
-        object over metadata fields; `group_by` keeps the best item of each group.
+        object over metadata fields; `group_by` keeps the best item of each group. `rerank` orders
+        the first hits anew by neighbours that they share with the query.
         """
         return await self._send(
             protocol.search(
@@ -225,6 +228,7 @@ class AsyncClient:
                 group_by=group_by,
                 min_score=min_score,
                 combine=combine,
+                rerank=rerank,
                 with_metadata=with_metadata,
                 with_vector=with_vector,
             )

@@ -53,6 +53,10 @@ def search(
         typer.Option("--filter", help='JSON over metadata: \'{"price": {"lt": 5}}\'.'),
     ] = None,
     min_score: Annotated[float | None, typer.Option(help="Leave out hits below.")] = None,
+    rerank: Annotated[
+        bool,
+        typer.Option("--rerank", help="Order the first hits by neighbours shared with the query."),
+    ] = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -68,6 +72,7 @@ def search(
             filter=json_object(filter_text, "--filter"),
             group_by=group_by,
             min_score=min_score,
+            rerank="k_reciprocal" if rerank else "none",
         )
     if as_json:
         print(display.as_json(result.model_dump(exclude_none=True)))

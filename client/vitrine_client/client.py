@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Query,
         Readiness,
         Record,
+        Rerank,
         SearchResult,
         Stored,
         Vector,
@@ -215,6 +216,7 @@ class Client:
         group_by: str | None = None,
         min_score: float | None = None,
         combine: Combine = "sum",
+        rerank: Rerank = "none",
         with_metadata: bool = True,
         with_vector: bool = False,
     ) -> SearchResult:
@@ -222,7 +224,8 @@ class Client:
 
         `queries` are combined by their weights into one; with combine="views" they are views of one
         design, and each group scores the mean of the views' best matches in it. `filter` is a JSON
-        object over metadata fields; `group_by` keeps the best item of each group.
+        object over metadata fields; `group_by` keeps the best item of each group. `rerank` orders
+        the first hits anew by neighbours that they share with the query.
         """
         return self._send(
             protocol.search(
@@ -238,6 +241,7 @@ class Client:
                 group_by=group_by,
                 min_score=min_score,
                 combine=combine,
+                rerank=rerank,
                 with_metadata=with_metadata,
                 with_vector=with_vector,
             )

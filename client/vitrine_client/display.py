@@ -47,12 +47,16 @@ def plain(value: object) -> Text:
 
 
 def hits(result: SearchResult) -> Table:
-    table = _table("#", "score", "id", "group", "metadata")
-    table.columns[0].justify = table.columns[1].justify = "right"
+    reranked = any(hit.rerank_score is not None for hit in result.hits)
+    numbers = ["#", "score", *(["re-ranked"] if reranked else [])]
+    table = _table(*numbers, "id", "group", "metadata")
+    for column in table.columns[: len(numbers)]:
+        column.justify = "right"
     for rank, hit in enumerate(result.hits, start=1):
-        table.add_row(
-            str(rank), f"{hit.score:.4f}", plain(hit.id), plain(hit.group or ""), _fields(hit)
-        )
+        scores = [f"{hit.score:.4f}"]
+        if reranked:
+            scores.append("" if hit.rerank_score is None else f"{hit.rerank_score:.4f}")
+        table.add_row(str(rank), *scores, plain(hit.id), plain(hit.group or ""), _fields(hit))
     if result.fallback:
         table.caption = plain(result.fallback)
     return table

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from vitrine_client.models import Image, Item, Vector
+    from vitrine_client.models import Image, Item, Rerank, Vector
 
 _SERVICE = "vitrine.v1.Search"
 _PROBLEM_KEY = "vitrine-problem-bin"
@@ -87,6 +87,7 @@ class GrpcClient:
         filter: Mapping[str, Any] | None = None,
         group_by: str | None = None,
         min_score: float | None = None,
+        rerank: Rerank = "none",
         with_metadata: bool = True,
         with_vector: bool = False,
     ) -> SearchResult:
@@ -103,6 +104,7 @@ class GrpcClient:
             filter="" if filter is None else json.dumps(filter),
             group_by=group_by,
             min_score=min_score,
+            rerank=rerank,
             with_metadata=with_metadata,
             with_vector=with_vector,
         )
@@ -181,4 +183,5 @@ def _hit(hit: Any, *, with_metadata: bool) -> Hit:
         group=hit.group if hit.HasField("group") else None,
         metadata=json.loads(hit.metadata) if with_metadata else None,
         vector=tuple(hit.vector.values) if hit.HasField("vector") else None,
+        rerank_score=hit.rerank_score if hit.HasField("rerank_score") else None,
     )

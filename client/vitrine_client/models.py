@@ -21,6 +21,7 @@ Vector: TypeAlias = Sequence[float] | NDArray[Any]
 Metadata: TypeAlias = Mapping[str, Any]
 FieldType: TypeAlias = Literal["keyword", "number", "date", "bool"]
 Combine: TypeAlias = Literal["sum", "views"]
+Rerank: TypeAlias = Literal["none", "k_reciprocal"]
 
 
 def read_image(image: Image) -> bytes:
@@ -100,13 +101,17 @@ class Record(_Answer):
 
 
 class Hit(_Answer):
-    """A neighbour. score is the cosine for the default metric; higher is nearer."""
+    """A neighbour. score is the cosine for the default metric; higher is nearer.
+
+    rerank_score: of a hit that was re-ranked; hits are ordered by it, before those without.
+    """
 
     id: str
     score: float
     group: str | None = None
     metadata: dict[str, Any] | None = None
     vector: tuple[float, ...] | None = None
+    rerank_score: float | None = None
 
 
 class Encoder(_Answer):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from vitrine_client.models import Combine, FieldType, Image, Vector
+    from vitrine_client.models import Combine, FieldType, Image, Rerank, Vector
 
 T = TypeVar("T")
 
@@ -198,6 +198,7 @@ def search(
     group_by: str | None,
     min_score: float | None,
     combine: Combine,
+    rerank: Rerank,
     with_metadata: bool,
     with_vector: bool,
 ) -> Call[SearchResult]:
@@ -209,6 +210,7 @@ def search(
         group_by=group_by,
         min_score=min_score,
         combine=None if combine == "sum" else combine,
+        rerank=None if rerank == "none" else rerank,
         with_metadata=None if with_metadata else False,
         with_vector=with_vector or None,
     )

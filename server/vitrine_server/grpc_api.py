@@ -154,7 +154,7 @@ class _Calls:
             fallback=found.fallback,
         )
         for hit in found.hits:
-            shown = response.hits.add(id=hit.id, score=hit.score)
+            shown = response.hits.add(id=hit.id, score=hit.score, rerank_score=hit.rerank_score)
             if hit.group is not None:
                 shown.group = hit.group
             if options.with_metadata:
@@ -322,7 +322,7 @@ def _given_options(request: Any) -> dict[str, Any]:
     for name in ("k", "min_score", "with_metadata"):
         if request.HasField(name):
             options[name] = getattr(request, name)
-    for name in ("filter", "group_by"):
+    for name in ("filter", "group_by", "rerank"):
         if getattr(request, name):
             options[name] = getattr(request, name)
     return options

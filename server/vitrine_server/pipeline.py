@@ -150,6 +150,7 @@ class Pipeline:
                 field="k",
                 accepted=f"k + offset of at most {self._settings.max_k}",
             )
+        check_rerank(parts, options)
         collection = self._catalogue.get(name)
         deadline = self._deadline()
         pictures = sum(part.image is not None or part.text is not None for part in parts)
@@ -168,6 +169,7 @@ class Pipeline:
                 group_by=options.group_by,
                 min_score=options.min_score,
                 with_vector=options.with_vector,
+                rerank=options.rerank == "k_reciprocal",
             )
             result = await self._search(collection, query, deadline)
         times.add("search", result.search_s)
@@ -427,6 +429,12 @@ class Pipeline:
                 field="collection",
                 accepted="a collection made with the encoder in use",
             )
+
+
+def check_rerank(parts: Sequence[Part], options: SearchOptions) -> None:
+    """Raise Invalid when a text is to be re-ranked, which would be worse (docs/evaluation.md)."""
+    if options.rerank != "none" and any(part.text is not None for part in parts):
+        raise Invalid("Texts are not re-ranked.", field="rerank", accepted='"none", or no text')
 
 
 def _timed(encoded: Encoded, times: StageTimes) -> NDArray[np.float32]:

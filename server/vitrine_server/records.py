@@ -138,11 +138,15 @@ class Shown:
 
 
 class Hit(NamedTuple):
-    """An answer to a search. score: larger is better (cosine, inner product, negative distance)."""
+    """An answer to a search. score: larger is better (cosine, inner product, negative distance).
+
+    rerank_score: what it was ordered by, where that was another.
+    """
 
     item: Shown
     score: float
     vector: NDArray[np.float32] | None
+    rerank_score: float | None = None
 
     @property
     def id(self) -> str:
@@ -166,7 +170,8 @@ class SearchQuery:
     views: more vectors, of other views of the same design. Groups are then scored by the mean, over
     all views, of the view's best match in the group; this needs group_by.
     group_by: "group" or any metadata field: one hit, the best, for each of its values; an item
-    without a value is a group of its own. min_score: hits below it are left out.
+    without a value is a group of its own. min_score: hits below it are left out. rerank: order the
+    first hits anew by their k-reciprocal neighbours (`rerank`); for cosine, without groups.
     """
 
     vector: NDArray[np.float32]
@@ -177,6 +182,7 @@ class SearchQuery:
     min_score: float | None = None
     with_vector: bool = False
     views: tuple[NDArray[np.float32], ...] = ()
+    rerank: bool = False
 
 
 @dataclass(frozen=True, slots=True)

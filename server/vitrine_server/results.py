@@ -76,4 +76,5 @@ def _key(query: SearchQuery) -> Hashable:
         query.min_score,
         query.with_vector,
         tuple(view.tobytes() for view in query.views),
+        query.rerank,
     )

@@ -35,6 +35,8 @@ class SearchOptions(_Request):
 
     combine: several queries are one weighted sum, or views of one design: then each group (group_by
     is needed) scores the mean, over the views, of the view's best match in it.
+    rerank: order the first 200 candidates anew by their k-reciprocal neighbours; the hits' scores
+    stay what they are. For the metric cosine, without text and without group_by.
     """
 
     k: int = Field(10, ge=1)
@@ -43,6 +45,7 @@ class SearchOptions(_Request):
     group_by: str | None = Field(None, min_length=1, max_length=128)
     min_score: float | None = Field(None, allow_inf_nan=False)
     combine: Literal["sum", "views"] = "sum"
+    rerank: Literal["none", "k_reciprocal"] = "none"
     with_metadata: bool = True
     with_vector: bool = False
 
@@ -148,11 +151,14 @@ class Encoder(BaseModel):
 
 
 class Hit(BaseModel):
+    """rerank_score: of a hit that was re-ranked; hits are ordered by it, before those without."""
+
     id: str
     score: float
     group: str | None
     metadata: dict[str, Any] | None = None
     vector: list[float] | None = None
+    rerank_score: float | None = None
 
 
 class BackupBody(_Request):

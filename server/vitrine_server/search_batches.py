@@ -66,7 +66,10 @@ def searches_of(collection: Collection, in_thread: InThread) -> Searches:
 
     async def search(queries: Sequence[SearchQuery], deadline: float) -> list[Answer]:
         # A filter or groups may wait for the writer to build their column.
-        plain = all(query.filter is None and query.group_by is None for query in queries)
+        plain = all(
+            query.filter is None and query.group_by is None and not query.rerank
+            for query in queries
+        )
         if plain and cost_s * len(queries) < _INLINE_S:
             return measured(queries)
         return await in_thread(lambda: measured(queries))

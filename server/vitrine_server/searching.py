@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from vitrine_server.results import KnownResults
 from vitrine_server.shown import ShownItems
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from vitrine_server.index.generation import State
     from vitrine_server.index.live import LiveIndex
@@ -101,8 +102,9 @@ class Searcher:
         for query, filter in zip(queries, parsed, strict=True):
             views = vectors[start : start + 1 + len(query.views)]
             start += len(views)
+            group_by, min_score, rerank = query.group_by, query.min_score, query.rerank
             questions.append(
-                Question(views, query.k, query.offset, filter, query.group_by, query.min_score)
+                Question(views, query.k, query.offset, filter, group_by, min_score, rerank)
             )
         return questions
 
@@ -113,6 +115,16 @@ class Searcher:
         if query.offset < 0:
             raise Invalid(
                 f"offset is {query.offset}.", field="offset", accepted="a whole number from 0"
+            )
+        if query.rerank and self._settings.metric != "cosine":
+            raise Invalid(
+                f"Collection {self._name!r} has the metric {self._settings.metric}.",
+                field="rerank",
+                accepted='"none", or a collection with the metric cosine',
+            )
+        if query.rerank and query.group_by is not None:
+            raise Invalid(
+                "Groups are not re-ranked.", field="rerank", accepted='"none", or no group_by'
             )
         parsed = None
         if query.filter:
@@ -180,6 +192,7 @@ class Searcher:
                     map(items.__getitem__, own),
                     neighbours.scores.tolist(),
                     state.vectors.take(neighbours.rows) if query.with_vector else repeat(None),
+                    _shown_reranks(neighbours),
                 )
             )
             for query, neighbours, own in zip(queries, found, labels, strict=True)
@@ -196,6 +209,13 @@ class Searcher:
                 )
             rows[label] = departed
         return self._shown.add(rows.values())
+
+
+def _shown_reranks(neighbours: Neighbours) -> Iterable[float | None]:
+    """The scores of the re-ranking, None for what follows it."""
+    if neighbours.rerank_scores is None:
+        return repeat(None)
+    return [None if math.isnan(score) else score for score in neighbours.rerank_scores.tolist()]
 
 
 def _fallback(state: State) -> str:

@@ -83,7 +83,7 @@ def hits_json(hits: Sequence[Hit], *, with_metadata: bool, with_vector: bool) ->
     """Hits as a JSON list."""
     # much faster than one by one
     scores = orjson.dumps([hit.score for hit in hits])[1:-1].split(b",")
-    if with_metadata and not with_vector:
+    if with_metadata and not with_vector and not (hits and hits[0].rerank_score is not None):
         pieces = [
             b"%b%b%b" % (hit.item.before_score, score, hit.item.after_score)
             for hit, score in zip(hits, scores, strict=False)
@@ -97,9 +97,11 @@ def hits_json(hits: Sequence[Hit], *, with_metadata: bool, with_vector: bool) ->
 
 
 def _piece(hit: Hit, score: bytes, with_metadata: bool, with_vector: bool) -> bytes:
-    item, _, vector = hit
+    item, _, vector, rerank_score = hit
     end = -1 if with_metadata else item.metadata_from - len(_METADATA)
     text = b"%b%b%b" % (item.before_score, score, item.after_score[:end])
     if with_vector:
         text += b',"vector":' + orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+    if rerank_score is not None:
+        text += b',"rerank_score":' + orjson.dumps(rerank_score)
     return text + b"}"

@@ -27,7 +27,7 @@ class QueryPart(_message.Message):
     def __init__(self, image: _Optional[bytes] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., text: _Optional[str] = ..., item_id: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class QueryRequest(_message.Message):
-    __slots__ = ("collection", "parts", "k", "offset", "filter", "group_by", "min_score", "with_metadata", "with_vector")
+    __slots__ = ("collection", "parts", "k", "offset", "filter", "group_by", "min_score", "with_metadata", "with_vector", "rerank")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class QueryRequest(_message.Message):
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
     WITH_METADATA_FIELD_NUMBER: _ClassVar[int]
     WITH_VECTOR_FIELD_NUMBER: _ClassVar[int]
+    RERANK_FIELD_NUMBER: _ClassVar[int]
     collection: str
     parts: _containers.RepeatedCompositeFieldContainer[QueryPart]
     k: int
@@ -46,21 +47,24 @@ class QueryRequest(_message.Message):
     min_score: float
     with_metadata: bool
     with_vector: bool
-    def __init__(self, collection: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., k: _Optional[int] = ..., offset: _Optional[int] = ..., filter: _Optional[str] = ..., group_by: _Optional[str] = ..., min_score: _Optional[float] = ..., with_metadata: _Optional[bool] = ..., with_vector: _Optional[bool] = ...) -> None: ...
+    rerank: str
+    def __init__(self, collection: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., k: _Optional[int] = ..., offset: _Optional[int] = ..., filter: _Optional[str] = ..., group_by: _Optional[str] = ..., min_score: _Optional[float] = ..., with_metadata: _Optional[bool] = ..., with_vector: _Optional[bool] = ..., rerank: _Optional[str] = ...) -> None: ...
 
 class Hit(_message.Message):
-    __slots__ = ("id", "score", "group", "metadata", "vector")
+    __slots__ = ("id", "score", "group", "metadata", "vector", "rerank_score")
     ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    RERANK_SCORE_FIELD_NUMBER: _ClassVar[int]
     id: str
     score: float
     group: str
     metadata: str
     vector: Vector
-    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., group: _Optional[str] = ..., metadata: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ...) -> None: ...
+    rerank_score: float
+    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., group: _Optional[str] = ..., metadata: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., rerank_score: _Optional[float] = ...) -> None: ...
 
 class QueryResponse(_message.Message):
     __slots__ = ("hits", "encoder", "fingerprint", "snapshot", "timings_ms", "fallback")

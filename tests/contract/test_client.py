@@ -147,6 +147,29 @@ async def test_views_of_one_design_score_each_group_by_their_mean(client: AsyncC
         assert caught.value.field == field
 
 
+async def test_reranked_hits_say_what_they_are_ordered_by(
+    client: AsyncClient, picture: Callable[..., bytes]
+) -> None:
+    await client.put_items(
+        [Item(id=str(seed), image=picture(seed), metadata={"n": seed}) for seed in range(30)]
+    )
+    asked: dict[str, Any] = {"image": picture(3), "k": 30, "filter": {"n": {"lt": 25}}}
+    plain = (await client.search(**asked)).hits
+    for options in ({}, {"with_vector": True}, {"with_metadata": False}):
+        found = (await client.search(**asked, rerank="k_reciprocal", **options)).hits
+        assert {hit.id: hit.score for hit in found} == {hit.id: hit.score for hit in plain}
+        falling = [hit.rerank_score for hit in found]
+        assert None not in falling
+        assert falling == sorted(falling, reverse=True)  # type: ignore[type-var]
+        assert [hit.metadata is None for hit in found] == [options == {"with_metadata": False}] * 25
+        assert [hit.vector is None for hit in found] == [options != {"with_vector": True}] * 25
+    assert [hit.id for hit in found] != [hit.id for hit in plain]
+    assert [hit.rerank_score for hit in plain] == [None] * 25
+    with pytest.raises(errors.Invalid) as caught:
+        await client.search(**asked, rerank="k_reciprocal", group_by="group")
+    assert caught.value.field == "rerank"
+
+
 @pytest.mark.parametrize("item_id", ODD_IDS)
 async def test_any_id_reaches_its_own_item(
     client: AsyncClient, picture: Callable[..., bytes], item_id: str

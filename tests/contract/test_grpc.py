@@ -127,6 +127,10 @@ async def test_answers_are_those_of_http(
             {"vector": vector, "with_vector": True, "with_metadata": False, "min_score": 0.0},
             {"vector": vector, "with_vector": True, "with_metadata": False, "min_score": 0.0},
         ),
+        (
+            {"item_id": "p1", "rerank": "k_reciprocal"},
+            {"item_id": "p1", "rerank": "k_reciprocal"},
+        ),
     ]
     for ours, body in cases:
         found = await in_thread(lambda client, asked=ours: client.search(**asked), address)
@@ -139,6 +143,9 @@ async def test_answers_are_those_of_http(
         assert [hit.metadata for hit in found.hits] == [
             hit.get("metadata") for hit in expected["hits"]
         ]
+        assert [hit.rerank_score for hit in found.hits] == pytest.approx(
+            [hit.get("rerank_score") for hit in expected["hits"]], abs=1e-5
+        )
         for hit, other in zip(found.hits, expected["hits"], strict=True):
             assert (hit.vector is None) == (other.get("vector") is None)
         assert found.encoder.fingerprint == expected["encoder"]["fingerprint"]

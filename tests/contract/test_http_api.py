@@ -135,6 +135,14 @@ async def test_embeddings_have_the_shape_of_openai(
         ({"item_id": "x", "filter": {"none": 1}}, 422, "unknown_field", "filter.none"),
         ({"item_id": "x", "filter": []}, 422, "invalid_parameter", "filter"),
         ({"item_id": "x", "group_by": "none"}, 422, "unknown_field", "group_by"),
+        ({"item_id": "x", "rerank": "best"}, 422, "invalid_parameter", "rerank"),
+        (
+            {"item_id": "x", "rerank": "k_reciprocal", "group_by": "group"},
+            422,
+            "invalid_parameter",
+            "rerank",
+        ),
+        ({"text": "chair", "rerank": "k_reciprocal"}, 422, "invalid_parameter", "rerank"),
         ({"image": "not base64!"}, 422, "invalid_parameter", "image"),
     ],
 )

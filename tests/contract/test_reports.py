@@ -62,6 +62,17 @@ async def test_the_report_is_the_search_with_its_grounds(
 
 
 @pytest.mark.usefixtures("items")
+async def test_a_reranked_report_is_in_the_order_of_the_search(http: httpx.AsyncClient) -> None:
+    body = {"item_id": "2", "rerank": "k_reciprocal"}
+    found = (await http.post(f"{BASE}/search", json=body)).json()
+    report = (await http.post(f"{BASE}/reports", json=body)).json()
+    assert [hit["id"] for hit in report["hits"]] == [hit["id"] for hit in found["hits"]]
+    assert report["options"]["rerank"] == "k_reciprocal"
+    refused = await http.post(f"{BASE}/reports", json={"text": "a", "rerank": "k_reciprocal"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "rerank")
+
+
+@pytest.mark.usefixtures("items")
 async def test_the_digest_changes_with_the_state_alone(http: httpx.AsyncClient) -> None:
     body = {"item_id": "2", "k": 3}
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from vitrine_server.index import grouped
 from vitrine_server.index.nearest import nearest
+from vitrine_server.rerank import CANDIDATES, rerank_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Question:
     """A checked query. vectors: (views, D) float32, each as `records.check_vector` returns it.
 
-    Several views score groups, and need group_by.
+    Several views score groups, and need group_by. rerank: by cosine, and without group_by.
     """
 
     vectors: NDArray[np.float32]
@@ -34,19 +35,22 @@ class Question:
     filter: Filter | None
     group_by: str | None
     min_score: float | None
+    rerank: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
     """labels (n,) int64, scores (n,) float32 and rows (n,) int64 of the state, best first.
 
-    fell_back: rows were compared exactly because a GPU's index cannot filter.
+    fell_back: rows were compared exactly because a GPU's index cannot filter. rerank_scores: (n,)
+    float32 of rows that were re-ranked, then NaN for those that follow by their scores.
     """
 
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
     fell_back: bool
+    rerank_scores: NDArray[np.float32] | None = None
 
 
 def search_state(state: State, questions: Sequence[Question], metric: Metric) -> list[Neighbours]:
@@ -59,7 +63,9 @@ def search_state(state: State, questions: Sequence[Question], metric: Metric) ->
         key = id(question.filter)
         if key not in selections:
             selections[key] = state.select(question.filter)
-        if question.group_by is None:
+        if question.rerank:
+            answers[position] = _reranked(state, question, metric, selections[key])
+        elif question.group_by is None:
             plain.setdefault(key, []).append(position)
         else:
             search = grouped.by_best_row if len(question.vectors) == 1 else grouped.by_all_views
@@ -76,16 +82,39 @@ def search_state(state: State, questions: Sequence[Question], metric: Metric) ->
     return [answers[position] for position in range(len(questions))]
 
 
+def _reranked(
+    state: State, question: Question, metric: Metric, selection: Selection | None
+) -> Neighbours:
+    wanted = max(CANDIDATES, question.offset + question.k)
+    found = nearest(state, question.vectors, wanted, metric, selection)
+    scores, rows = found.scores[0], found.rows[0]
+    candidates = rows[:CANDIDATES]
+    candidates = candidates[candidates >= 0]
+    first = slice(len(candidates))
+    new = np.full(len(rows), np.nan, np.float32)
+    new[first] = rerank_scores(question.vectors[0], state.vectors.take(candidates))
+    order = np.arange(len(rows))
+    order[first] = np.argsort(-new[first], kind="stable")
+    fell_back = bool(found.fell_back[0])
+    return _page(state, question, scores[order], rows[order], fell_back, new[order])
+
+
 def _page(
     state: State,
     question: Question,
     scores: NDArray[np.float32],
     rows: NDArray[np.int64],
     fell_back: bool,
+    rerank_scores: NDArray[np.float32] | None = None,
 ) -> Neighbours:
-    keep = slice(question.offset, question.offset + question.k)
-    scores, rows = scores[keep], rows[keep]
     good = rows >= 0
     if question.min_score is not None:
         good &= scores >= question.min_score
-    return Neighbours(state.labels[rows[good]], scores[good], rows[good], bool(fell_back))
+    keep = np.flatnonzero(good)[question.offset : question.offset + question.k]
+    return Neighbours(
+        state.labels[rows[keep]],
+        scores[keep],
+        rows[keep],
+        bool(fell_back),
+        None if rerank_scores is None else rerank_scores[keep],
+    )

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from vitrine_server import bodies, desk_schemas, images, report, report_pdf, schemas
 from vitrine_server.errors import Invalid
 from vitrine_server.metrics import StageTimes
-from vitrine_server.pipeline import Part
+from vitrine_server.pipeline import Part, check_rerank
 from vitrine_server.records import check_vector, iso_time
 from vitrine_server.rendering import json_response
 from vitrine_server.routes.declare import COLLECTION, body_of, route
@@ -68,11 +68,12 @@ async def _content(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The report, and the hits' thumbnails."""
     times = StageTimes()
-    vector = await parts.pipeline.vector(found.name, query, times)
-    checked = check_vector(vector, found.encoder.dimension, found.settings.metric)
     options = schemas.SearchOptions.model_validate(
         asked.model_dump(include=set(schemas.SearchOptions.model_fields))
     )
+    check_rerank(query, options)
+    vector = await parts.pipeline.vector(found.name, query, times)
+    checked = check_vector(vector, found.encoder.dimension, found.settings.metric)
     info = found.describe()
     asking = [Part(vector=checked.tolist())]
     result = await parts.pipeline.search(found.name, asking, options, times)

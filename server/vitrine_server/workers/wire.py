@@ -100,6 +100,7 @@ def packed_queries(queries: Sequence[SearchQuery], deadline: float) -> tuple[Any
             "group_by": query.group_by,
             "min_score": query.min_score,
             "with_vector": query.with_vector,
+            "rerank": query.rerank,
         }
         for query in queries
     ]
@@ -136,6 +137,7 @@ def results_message(results: Sequence[SearchResult | VitrineError]) -> Message:
                 hit.score,
                 blobs.add(hit.item.metadata_json),
                 0 if hit.vector is None else blobs.add(hit.vector.tobytes()),
+                hit.rerank_score,
             )
             for hit in result.hits
         ]
@@ -157,8 +159,9 @@ def results_of(message: Message) -> list[SearchResult | VitrineError]:
                 item=shown(item_id, group, blobs.take(metadata)),
                 score=score,
                 vector=np.frombuffer(blobs.take(vector), np.float32) if vector else None,
+                rerank_score=rerank_score,
             )
-            for item_id, group, score, metadata, vector in found["hits"]
+            for item_id, group, score, metadata, vector, rerank_score in found["hits"]
         )
         results.append(SearchResult(hits, *found["rest"]))
     return results

@@ -234,7 +234,7 @@ class FakeVitrine:
             query = json.loads(request.body)
         else:
             query = {
-                key: value if key == "group_by" else json.loads(value)
+                key: value if key in ("group_by", "rerank") else json.loads(value)
                 for key, value in request.params.items()
             }
             query["image"] = base64.b64encode(request.body).decode()
@@ -258,6 +258,8 @@ class FakeVitrine:
                 hit["metadata"] = metadata if query.get("with_metadata", True) else None
                 if query.get("with_vector"):
                     hit["vector"] = item["_vector"].tolist()
+                if query.get("rerank") == "k_reciprocal":
+                    hit["rerank_score"] = score / 2
                 hits.append(hit)
         offset = query.get("offset", 0)
         return {

@@ -102,6 +102,8 @@ def test_every_search_option_arrives_with_an_image_and_with_json(
         assert len(client.search(**query, group_by="group").hits) == 3
         assert len(client.search(**query, filter={"名": "a b&c"}).hits) == 5
         assert client.search(**query, min_score=1.01).hits == ()
+        (best,) = client.search(**query, rerank="k_reciprocal", k=1).hits
+        assert best.rerank_score == pytest.approx(best.score / 2)
         bare = client.search(**query, with_metadata=False, with_vector=True).hits[0]
         assert bare.metadata is None
         assert bare.vector is not None

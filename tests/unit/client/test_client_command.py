@@ -295,6 +295,10 @@ def test_search_in_a_table_and_as_json(
     assert len(answer["hits"]) == 3
     assert vitrine("search", image, "--json", "--filter", '{"group": "design 2"}') == 0
     assert {hit["group"] for hit in json.loads(capsys.readouterr().out)["hits"]} == {"design 2"}
+    assert vitrine("search", image, "--rerank") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "re-ranked" in lines[0] or "re-ranked" in lines[1]
+    assert "0.5000" in next(line for line in lines if line.split()[:1] == ["1"])
     assert vitrine("search", image, "--min-score", 1.1) == 0
     assert "No hits." in capsys.readouterr().out
     assert vitrine("search", image, "--filter", "{") == 2

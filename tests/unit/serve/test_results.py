@@ -93,6 +93,7 @@ def test_all_of_a_query_counts(collection: Collection) -> None:
         replace(plain, group_by="group"),
         replace(plain, min_score=0.0),
         replace(plain, with_vector=True),
+        replace(plain, rerank=True),
     ]
     assert not any(found.known for found in collection.search(others))
     assert all(found.known for found in collection.search([plain, *others]))

@@ -45,6 +45,7 @@ def test_queries_arrive_as_they_were() -> None:
             with_vector=True,
             views=(vector(), vector()),
         ),
+        SearchQuery(vector(), 1, rerank=True),
     ]
     content, body = wire.packed_queries(queries, 12.5)
     received, deadline = wire.queries_of(_over(content), body)
@@ -52,7 +53,7 @@ def test_queries_arrive_as_they_were() -> None:
     for sent, got in zip(queries, received, strict=True):
         np.testing.assert_array_equal(got.vector, sent.vector)
         assert got.vector.dtype == np.float32
-        for name in ("k", "offset", "filter", "group_by", "min_score", "with_vector"):
+        for name in ("k", "offset", "filter", "group_by", "min_score", "with_vector", "rerank"):
             assert getattr(got, name) == getattr(sent, name)
         for sent_view, got_view in zip(sent.views, got.views, strict=True):
             np.testing.assert_array_equal(got_view, sent_view)
@@ -62,7 +63,7 @@ def test_results_arrive_as_they_were() -> None:
     score = float(np.float32(0.1))
     hits = (
         Hit(shown("ä/1", "g", b'{"group":"g","x":[1,2.50]}'), score, vector()),
-        Hit(shown("b", None, b"{}"), -0.0, None),
+        Hit(shown("b", None, b"{}"), -0.0, None, 0.25),
     )
     refused = errors.InvalidFilter("No.", code="unknown_field", field="filter.x", accepted="y")
     results = [
@@ -81,6 +82,7 @@ def test_results_arrive_as_they_were() -> None:
         assert repr(got.score) == repr(sent.score)
     np.testing.assert_array_equal(found.hits[0].vector, hits[0].vector)  # type: ignore[arg-type]
     assert found.hits[1].vector is None
+    assert [hit.rerank_score for hit in found.hits] == [None, 0.25]
     assert empty == results[2]
     assert type(error) is errors.InvalidFilter
     assert vars(error) == vars(refused)
