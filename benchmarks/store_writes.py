@@ -2,10 +2,11 @@
 
     python benchmarks/store_writes.py [--folder DIR] [--seconds 5] [--rounds 5]
 
-Ceiling: one connection with the same settings and tables, rows of the same bytes, inserted as fast
-as the sqlite3 module can, one commit a batch, nothing else: no look whether the ids are there, no
-checksums, no counters. Vitrine: `Collection.upsert`, checks, group commit, index and visibility
-included, by one caller that waits for each batch, and by four. Rounds are interleaved.
+Ceiling: one connection with the same settings and tables, rows of the same bytes and the counters
+beside them, written as fast as the sqlite3 module can, one commit a batch, nothing else: no look
+whether the ids are there, no checksums. Vitrine: `Collection.upsert`, checks, group commit, index
+and visibility included, by one caller that waits for each batch, and by four. Rounds are
+interleaved.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from vitrine_server.collection import (
     NewItem,
 )
 from vitrine_server.store import Store, connect, insert
+from vitrine_server.writes import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +64,8 @@ def ceiling(folder: Path, seconds: float) -> float:
         rows = [(n, f"0-{n}", metadata, now, now, None, crc) for n in labels]
         insert(connection, "items", rows)
         insert(connection, "vectors", [(n, vector, crc) for n in labels])
+        counters = Counters(label, label, label * (label + 1) // 2)
+        connection.executemany("UPDATE meta SET value = ? WHERE key = ?", counters.rows())
         connection.execute("COMMIT")
     elapsed = time.perf_counter() - started
     connection.close()

@@ -12,7 +12,7 @@ thresholds and how often they are wrong are in docs/quality.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -158,7 +158,7 @@ def _noted(item: NewItem, flags: tuple[Flag, ...], more: Metadata | None = None)
     """The item with its flags in its metadata."""
     if not flags:
         return item
-    return replace(item, metadata=item.metadata | {FIELD: list(flags)} | (more or {}))
+    return item._replace(metadata=item.metadata | {FIELD: list(flags)} | (more or {}))
 
 
 def left_out(action: Action, flags: tuple[Flag, ...], *, of: str | None = None) -> Checked:

@@ -91,8 +91,7 @@ class CollectionSettings(BaseModel):
         return fields
 
 
-@dataclass(frozen=True, slots=True)
-class NewItem:
+class NewItem(NamedTuple):
     """An item to store. vector: (D,) float32. `metadata["group"]` is the item's group.
 
     image_sha256: of the image as it was sent, hex. hashes: its perceptual hashes, 64 bits each.
@@ -257,6 +256,8 @@ def date_number(text: str) -> float:
 
 def check_id(item_id: str) -> None:
     """Raise Invalid unless the id is 1 to 512 bytes of UTF-8 without control characters."""
+    if item_id.isascii() and item_id.isprintable() and 1 <= len(item_id) <= MAX_ID_BYTES:
+        return  # most ids, in a tenth of the time
     accepted = f"1 to {MAX_ID_BYTES} bytes of UTF-8 without control characters"
     try:
         size = len(item_id.encode())
@@ -316,8 +317,8 @@ def check_vectors(
         raise InvalidVector(
             "The vector is zero, and a zero vector has no cosine.", field=field, accepted=accepted
         )
-    unit: NDArray[np.float64] = wide / norms[:, None]
-    return unit.astype(np.float32)
+    wide /= norms[:, None]
+    return wide.astype(np.float32)
 
 
 def check_hashes(hashes: Sequence[int]) -> NDArray[np.uint64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import orjson
@@ -72,9 +72,10 @@ class Row(NamedTuple):
         """CRC-32 of the whole row. Raises TypeError, ValueError, AttributeError or struct.error
         for values of other types, which a damaged file can hold.
         """
-        numbers = _NUMBERS.pack(self.label, self.created, self.updated)
-        texts = numbers + self.id.encode(), (self.image_sha256 or "").encode()
-        return zlib.crc32(b"\0".join((*texts, self.metadata_json)))
+        label, item_id, metadata, created, updated, image = self
+        numbers = _NUMBERS.pack(label, created, updated)
+        image_sha256 = image.encode() if image else b""
+        return zlib.crc32(b"\0".join((numbers + item_id.encode(), image_sha256, metadata)))
 
 
 class Written(NamedTuple):
@@ -91,6 +92,10 @@ class Counters:
     sequence: int
     count: int
     label_sum: int
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """(value, key) of each."""
+        return [(str(getattr(self, key)), key) for key in self.__dataclass_fields__]
 
 
 class Batch:
@@ -174,11 +179,7 @@ class Batch:
         )
         for table in _PARTS:
             yield f"UPDATE {table} SET label = ? WHERE label = ?", [*moved]
-        counters = asdict(self.counters).items()
-        yield (
-            "UPDATE meta SET value = ? WHERE key = ?",
-            [(str(value), key) for key, value in counters],
-        )
+        yield "UPDATE meta SET value = ? WHERE key = ?", self.counters.rows()
 
     def inserts(self) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
         """New rows by table."""
@@ -187,15 +188,16 @@ class Batch:
         thumbnails: list[tuple[object, ...]] = []
         hashes: list[tuple[object, ...]] = []
         for label, (row, source) in self._new.items():
-            if not isinstance(source, Put):
+            if isinstance(source, int):
                 continue
+            _, vector, _, thumbnail, _, hashed = source
             items.append((*row, row.crc()))
-            vector = source.vector.astype("<f4", copy=False).tobytes()
-            vectors.append((label, vector, zlib.crc32(vector)))
-            if source.thumbnail is not None:
-                thumbnails.append((label, source.thumbnail))
-            if source.hashes:
-                hashes.append((label, source.hashes, zlib.crc32(source.hashes)))
+            blob = vector.astype("<f4", copy=False).tobytes()
+            vectors.append((label, blob, zlib.crc32(blob)))
+            if thumbnail is not None:
+                thumbnails.append((label, thumbnail))
+            if hashed:
+                hashes.append((label, hashed, zlib.crc32(hashed)))
         yield "items", items
         yield "vectors", vectors
         yield "thumbnails", thumbnails

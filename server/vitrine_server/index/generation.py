@@ -60,13 +60,15 @@ class Generation:
 
     def rows_of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows with these labels, (M,) int64. Raises KeyError when one has none."""
+        if not len(labels):
+            return np.empty(0, np.int64)
         early = np.searchsorted(self._sorted, labels)
         known = early < self._first
         rows = np.empty(len(labels), np.int64)
         rows[known] = self._by_label[early[known]]
         later = self.labels.view(len(self.labels))[self._first :]
         rows[~known] = self._first + np.searchsorted(later, labels[~known])
-        if len(rows) and rows.max() >= len(self.labels):
+        if rows.max() >= len(self.labels):
             raise KeyError("a label without a row")
         if (self.labels.view(len(self.labels))[rows] != labels).any():
             raise KeyError("a label without a row")

@@ -8,7 +8,6 @@ import itertools
 import os
 import tarfile
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ def content(collection: Collection) -> dict[str, Any]:
 def filled(catalogue: Catalogue, item: MakeItem, name: str = "default") -> Collection:
     collection = catalogue.get(name)
     image = collection.keep_original(b"an image")
-    first = replace(item("a", 1, rank=1), image_sha256=image, thumbnail=b"small", hashes=(9,))
+    first = item("a", 1, rank=1)._replace(image_sha256=image, thumbnail=b"small", hashes=(9,))
     collection.upsert([first, *(item(f"i{n}", n, rank=n) for n in range(50))]).result()
     collection.delete(["i7"]).result()
     return collection
@@ -279,7 +278,7 @@ def test_names_that_a_restored_record_may_hold(
     victim.write_bytes(b"x")
     collection = catalogue.get("default")
     for name in (str(victim), "../../../../victim", "..", ""):
-        collection.upsert([replace(item("a"), image_sha256=name)]).result()
+        collection.upsert([item("a")._replace(image_sha256=name)]).result()
         with pytest.raises(errors.NotFound):
             collection.original("a")
         assert catalogue.backup("default", tmp_path / "b.tar").originals == 0

@@ -66,7 +66,7 @@ def test_a_write_is_seen_by_the_next_read_and_search(
 
 
 def test_thumbnails(collection: Collection, item: MakeItem) -> None:
-    collection.upsert([replace(item("a"), thumbnail=b"jpeg"), item("b")]).result()
+    collection.upsert([item("a")._replace(thumbnail=b"jpeg"), item("b")]).result()
     assert collection.thumbnail("a") == b"jpeg"
     assert collection.thumbnail("b") is None
     collection.upsert([item("a")]).result()
@@ -115,7 +115,7 @@ def test_odd_ids_that_work(collection: Collection, item: MakeItem, good: str) ->
 def test_vectors_that_cannot_be_compared(
     collection: Collection, item: MakeItem, bad: np.ndarray[Any, Any]
 ) -> None:
-    wrong = replace(item("a"), vector=bad.astype(np.float32))
+    wrong = item("a")._replace(vector=bad.astype(np.float32))
     with pytest.raises(errors.InvalidVector) as caught:
         collection.upsert([item("b"), wrong])
     assert caught.value.field == "vector"
@@ -130,10 +130,10 @@ def test_a_value_that_would_overflow_is_refused(
     catalogue: Catalogue, item: MakeItem, metric: Any
 ) -> None:
     collection = catalogue.create("c", CollectionSettings(metric=metric))
-    huge = replace(item("a"), vector=np.full(16, 1e30, np.float32))
+    huge = item("a")._replace(vector=np.full(16, 1e30, np.float32))
     with pytest.raises(errors.InvalidVector):
         collection.upsert([huge])
-    zero = replace(item("a"), vector=np.zeros(16, np.float32))
+    zero = item("a")._replace(vector=np.zeros(16, np.float32))
     collection.upsert([zero]).result()
     assert collection.search([query(zero)])[0].hits[0].score == 0
 
@@ -167,7 +167,7 @@ def test_metadata_that_is_refused(
 ) -> None:
     collection = catalogue.create("c", CollectionSettings(fields=FIELDS))
     with pytest.raises(errors.VitrineError) as caught:
-        collection.upsert([replace(item("a"), metadata=metadata)])
+        collection.upsert([item("a")._replace(metadata=metadata)])
     assert (caught.value.field, caught.value.code) == (field, code)
     assert caught.value.accepted
 
@@ -257,7 +257,7 @@ def test_k_far_beyond_the_count(collection: Collection, item: MakeItem) -> None:
 
 def test_groups_behind_a_group_that_fills_the_top(collection: Collection, item: MakeItem) -> None:
     asked = item("q", 1)
-    near = [replace(asked, id=f"near-{n}", metadata={"group": "crowd"}) for n in range(500)]
+    near = [asked._replace(id=f"near-{n}", metadata={"group": "crowd"}) for n in range(500)]
     far = [item(f"far-{n}", n + 2, group=f"g{n}") for n in range(30)]
     collection.upsert([*near, *far]).result()
     hits = collection.search([query(asked, 20, group_by="group")])[0].hits
@@ -410,7 +410,7 @@ def test_a_damaged_vector_is_found_at_the_start(
 
 
 def test_metadata_is_replaced_and_the_rest_stays(collection: Collection, item: MakeItem) -> None:
-    first = replace(item("a", 1, group="g", rank=1), thumbnail=b"jpeg", hashes=(7,))
+    first = item("a", 1, group="g", rank=1)._replace(thumbnail=b"jpeg", hashes=(7,))
     collection.upsert([first, item("b", 2)]).result()
     created = collection.get("a").created
     assert collection.update_metadata("a", {"rank": 2}).result() == 3
@@ -464,7 +464,7 @@ def test_writes_of_one_transaction_take_effect_in_order(
 
 def test_perceptual_hashes_follow_the_items(collection: Collection, item: MakeItem) -> None:
     def hashed(name: str, *hashes: int) -> NewItem:
-        return replace(item(name, len(name)), hashes=hashes)
+        return item(name, len(name))._replace(hashes=hashes)
 
     collection.upsert([hashed("a", 0b1111, 2**63), hashed("bb", 0b0111), item("none")]).result()
     for _ in range(2):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,7 +41,7 @@ def test_backup_beside_a_server_and_restore_without_one(
     served = Catalogue(tmp_path / "data", encoder=encoder)
     collection = served.get("default")
     image = collection.keep_original(b"an image")
-    collection.upsert([replace(item("a", 1), image_sha256=image), item("b", 2)]).result()
+    collection.upsert([item("a", 1)._replace(image_sha256=image), item("b", 2)]).result()
     assert data_command("backup", "default", "first.tar") == 0
     assert "2 items and 1 images of 'default', up to write 2" in capsys.readouterr().out
     assert data_command("restore", "first.tar", "again") == 1

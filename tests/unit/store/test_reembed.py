@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +50,7 @@ def put(collection: Collection, item: MakeItem, names: range, **metadata: Any) -
     for number in names:
         image = collection.keep_original(f"image {number}".encode())
         new = item(f"i{number}", number, number=number, **metadata)
-        items.append(replace(new, image_sha256=image, thumbnail=b"t", hashes=(number,)))
+        items.append(new._replace(image_sha256=image, thumbnail=b"t", hashes=(number,)))
     collection.upsert(items).result()
 
 
@@ -120,7 +119,7 @@ def test_the_new_space_holds_what_the_old_one_held(
 
 
 def replace_vector(new: NewItem) -> NewItem:
-    return replace(new, vector=np.ones(NEW.dimension, np.float32))
+    return new._replace(vector=np.ones(NEW.dimension, np.float32))
 
 
 def test_items_without_an_image_are_named(
