@@ -60,7 +60,7 @@ class _Family:
 _PROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _EF = (20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024)
 _FAMILIES: dict[AnnFamily, _Family] = {
-    "hnsw": _Family(_EF, (2, 4), lambda d: d // 2 + 16 * 2 * 4 + 20),
+    "hnsw": _Family(_EF, (2, 4), lambda d: d // 2 + 18 * 2 * 4 + 20),
     "ivf": _Family(_PROBES, (2,), lambda d: 4 * d + 8),
     "ivf_pq": _Family(_PROBES, (5, 10, 20, 40), lambda d: d // 4 + 8),
     "ivf_rabitq": _Family(_PROBES, (5, 10, 20, 40), lambda d: d // 8 + 16),
@@ -109,7 +109,7 @@ def _factory(family: AnnFamily, dimension: int, rows: int) -> str:
     # FAISS's guideline is 4 to 16 times the root of the number of vectors
     lists = max(16, min(2 ** round(np.log2(4 * np.sqrt(rows))), rows // _TRAIN_ROWS_PER_LIST))
     return {
-        "hnsw": "HNSW16_SQ4",
+        "hnsw": "HNSW18_SQ4",
         "ivf": f"IVF{lists}_HNSW16,Flat",
         "ivf_pq": f"IVF{lists}_HNSW16,PQ{dimension // 2}x4fs",
         "ivf_rabitq": f"IVF{lists}_HNSW16,RaBitQfs",
