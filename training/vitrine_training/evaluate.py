@@ -22,7 +22,14 @@ from vitrine_server import images
 from vitrine_training import synthetic
 from vitrine_training.corpus import Corpus
 from vitrine_training.floors import FLOORS
-from vitrine_training.metrics import Summary, answerable, rank_metrics, summarise
+from vitrine_training.metrics import (
+    ENCODER,
+    Summary,
+    answerable,
+    rank_metrics,
+    scored,
+    summarise,
+)
 from vitrine_training.model import DesignViT
 from vitrine_training.report import write_page
 from vitrine_training.text import TextTower
@@ -114,8 +121,9 @@ def evaluate_folder(name: str, gallery: Gallery, methods: dict[str, Embedder]) -
     rows = []
     for method, embed in methods.items():
         vectors = embed(gallery.pixels)
-        metrics = rank_metrics(vectors @ vectors.T, grades, valid)
-        rows.append(_row(name, method, metrics, gallery.groups[answerable(grades, valid)]))
+        for label, scores in scored(method, vectors, vectors, valid):
+            metrics = rank_metrics(scores, grades, valid)
+            rows.append(_row(name, label, metrics, gallery.groups[answerable(grades, valid)]))
     return rows
 
 
@@ -127,9 +135,10 @@ def evaluate_lists(
     valid = np.array(queries.files)[:, None] != np.array(gallery.files)[None, :]
     rows = []
     for method, embed in methods.items():
-        scores = embed(queries.pixels) @ embed(gallery.pixels).T
-        metrics = rank_metrics(scores, grades, valid)
-        rows.append(_row(name, method, metrics, queries.groups[answerable(grades, valid)]))
+        vectors = embed(queries.pixels), embed(gallery.pixels)
+        for label, scores in scored(method, *vectors, valid):
+            metrics = rank_metrics(scores, grades, valid)
+            rows.append(_row(name, label, metrics, queries.groups[answerable(grades, valid)]))
     return rows
 
 
@@ -215,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     embed = torch_embedder(model, device=options.device)
     floors: dict[str, Embedder] = dict(FLOORS)
     floors["untrained ViT"] = torch_embedder(DesignViT.from_seed(0), device=options.device)
-    methods = floors | {"encoder": embed}
+    methods = floors | {ENCODER: embed}
     preprocessing = model.config.preprocessing
     rows: list[Row] = []
     galleries: list[tuple[str, Gallery]] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitrine_training.data import fit
-from vitrine_training.metrics import answerable, rank_metrics
+from vitrine_training.metrics import ENCODER, answerable, rank_metrics, scored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,9 @@ def evaluate(
         is_query = corpus.role[rows] == "query"
         pixels = _pixels(corpus, rows)
         for method, embed in methods.items():
-            yield name, method, *_instance(corpus, rows, embed(pixels), is_query)
+            vectors = embed(pixels)
+            for label, metrics, owners in _instance(corpus, rows, method, vectors, is_query):
+                yield name, label, metrics, owners
     yield from _encoder_tests(corpus, text, encoder)
 
 
@@ -49,18 +51,19 @@ def _encoder_tests(corpus: Corpus, text: TextTower | None, encoder: Embedder) ->
     for count in (count for count in _VIEWS if count <= most):
         yield (
             f"{count}-view queries, per design",
-            "encoder",
+            ENCODER,
             *_per_design(vectors, design, is_query, count),
         )
-    yield "other designs of the class", "encoder", *_cross_design(corpus, rows, vectors, is_query)
+    yield "other designs of the class", ENCODER, *_cross_design(corpus, rows, vectors, is_query)
     extra = _spread(np.flatnonzero(corpus.split == "train"), 9 * int((~is_query).sum()))
     if len(extra):
         distractors = encoder(_pixels(corpus, extra))
         gallery = np.concatenate([vectors[~is_query], distractors])
         grades = np.zeros((int(is_query.sum()), len(gallery)), np.int64)
         grades[:, : int((~is_query).sum())] = design[is_query][:, None] == design[~is_query]
-        scores = vectors[is_query] @ gallery.T
-        yield "gallery ×10", "encoder", *_ranked(scores, grades, design[is_query])
+        every = np.ones(grades.shape, bool)
+        for label, scores in scored(ENCODER, vectors[is_query], gallery, every):
+            yield "gallery ×10", label, *_ranked(scores, grades, design[is_query])
         rows, vectors = np.concatenate([rows, extra]), np.concatenate([vectors, distractors])
     if text is not None:
         yield from _text_tests(corpus, rows, vectors, text)
@@ -112,12 +115,18 @@ def _pixels(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def _instance(
-    corpus: Corpus, rows: NDArray[np.int64], vectors: NDArray[np.float32], query: NDArray[np.bool_]
-) -> tuple[Metrics, NDArray[np.int64]]:
+    corpus: Corpus,
+    rows: NDArray[np.int64],
+    method: str,
+    vectors: NDArray[np.float32],
+    query: NDArray[np.bool_],
+) -> Iterator[tuple[str, Metrics, NDArray[np.int64]]]:
     """A query view finds the gallery views of its design; views are those of another style."""
     design = corpus.design[rows]
     grades = (design[query][:, None] == design[~query][None, :]).astype(np.int64)
-    return _ranked(vectors[query] @ vectors[~query].T, grades, design[query])
+    every = np.ones(grades.shape, bool)
+    for label, scores in scored(method, vectors[query], vectors[~query], every):
+        yield label, *_ranked(scores, grades, design[query])
 
 
 def _cross_design(

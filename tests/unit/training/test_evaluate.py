@@ -47,7 +47,8 @@ def test_command_writes_table_and_page(designs: Path, tmp_path: Path) -> None:
     rows = {
         (r["set"], r["method"]): r for r in json.loads((tmp_path / "out/report.json").read_text())
     }
-    assert {m for s, m in rows if s == "designs"} == {*floors.FLOORS, "untrained ViT", "encoder"}
+    methods = {*floors.FLOORS, "untrained ViT", "encoder", "encoder, re-ranked"}
+    assert {m for s, m in rows if s == "designs"} == methods
     # the encoder here is the untrained one: equal figures, or the table mixes its columns up
     encoder, untrained = rows["designs", "encoder"], rows["designs", "untrained ViT"]
     assert encoder["metrics"] == untrained["metrics"]
@@ -157,6 +158,7 @@ def test_synthetic_tests_cover_what_they_say() -> None:
     found = list(synthetic.evaluate(corpus, {"oracle": oracle}, tower, oracle))
     by_name = {name: metrics for name, _, metrics, _ in found}
     assert all(len(metrics["mAP"]) == len(owners) for _, _, metrics, owners in found)
+    assert ("gallery ×10", "encoder, re-ranked") in {(name, label) for name, label, *_ in found}
     assert len(by_name["seen classes"]["mAP"]) == 6
     assert len(by_name["unseen classes"]["mAP"]) == 4
     for name in ("seen classes", "unseen classes", "gallery ×10", "1-view queries, per design"):

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from vitrine_server.collection import (
+    Collection,
+    CollectionSettings,
+    EncoderIdentity,
+    NewItem,
+    SearchQuery,
+)
 from vitrine_training import floors
-from vitrine_training.metrics import leave_one_out, rank_metrics, summarise
+from vitrine_training.metrics import leave_one_out, rank_metrics, scored, summarise
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def naive(
@@ -35,6 +46,33 @@ def naive(
         1 / first if first <= 10 else 0.0,
         gain / ideal,
     )
+
+
+def test_the_reranking_is_that_of_a_search(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((40, 8))[rng.integers(40, size=260)]
+    vectors += 0.4 * rng.standard_normal(vectors.shape)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries, gallery = np.split(vectors.astype(np.float32), [3])
+    valid = rng.random((3, len(gallery))) < 0.95
+    assert [label for label, _ in scored("pixels", queries, gallery, valid)] == ["pixels"]
+    plain, again = scored("encoder", queries, gallery, valid)
+    np.testing.assert_array_equal(plain[1], queries @ gallery.T)
+    label, scores = again
+    assert label == "encoder, re-ranked"
+    encoder = EncoderIdentity("test", "a" * 64, 8)
+    Collection.create(tmp_path, CollectionSettings(), encoder)
+    collection = Collection(tmp_path, serving=encoder)
+    for query, vector in enumerate(queries):
+        items = [
+            NewItem(str(item), gallery[item], {"query": query})
+            for item in np.flatnonzero(valid[query])
+        ]
+        collection.upsert(items).result()
+        search = SearchQuery(vector, len(gallery), filter={"query": query}, rerank=True)
+        found = [int(hit.id) for hit in collection.search([search])[0].hits]
+        assert found == sorted(np.flatnonzero(valid[query]), key=lambda i: -scores[query, i])
+    collection.close()
 
 
 def test_metrics_equal_the_naive_ones() -> None:
