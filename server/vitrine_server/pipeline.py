@@ -432,7 +432,7 @@ class Pipeline:
 
 
 def check_rerank(parts: Sequence[Part], options: SearchOptions) -> None:
-    """Raise Invalid when a text is to be re-ranked, which would be worse (docs/evaluation.md)."""
+    """Raise Invalid when a text is to be re-ranked, which does not help it (docs/evaluation.md)."""
     if options.rerank != "none" and any(part.text is not None for part in parts):
         raise Invalid("Texts are not re-ranked.", field="rerank", accepted='"none", or no text')
 
