@@ -8,11 +8,13 @@ minutes on one core.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor
 
@@ -26,8 +28,10 @@ from vitrine_training.text import TextTower
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_BATCH = 256
+_BATCH = 512
+_READ = 8  # images at a time, whose activations fit into the caches
 _TEMPERATURE = 0.07
+_NOISE = 0.5  # length of what is added to a picture's embedding, since captions tell less than it
 
 
 def fit_text(
@@ -53,6 +57,7 @@ def fit_text(
         tower = TextTower(embedding=pictures.shape[1])
     optimiser = torch.optim.AdamW(tower.parameters(), lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
+    generator = torch.Generator().manual_seed(seed)
     for step in track(range(steps), "text tower"):
         rng = np.random.default_rng([seed, step])
         rows = rng.choice(len(told), min(_BATCH, len(told)), replace=False)
@@ -68,7 +73,9 @@ def fit_text(
             same_text[:, None] == same_text[None, :]
         )
         none = torch.zeros_like(positive)
-        shown = pictures[picked]
+        noise = torch.randn(len(picked), pictures.shape[1], generator=generator)
+        noise = noise * (_NOISE / math.sqrt(pictures.shape[1]))
+        shown = F.normalize(pictures[picked] + noise, dim=1)
         loss = multi_positive_nce(words, shown, positive, none, temperature=_TEMPERATURE)
         loss = loss + multi_positive_nce(shown, words, positive, none, temperature=_TEMPERATURE)
         optimiser.zero_grad(set_to_none=True)
@@ -82,8 +89,9 @@ def embed(model: DesignViT, catalogue: data.Catalogue) -> Tensor:
     """Embeddings of all images: (N, D)."""
     parts = []
     with torch.inference_mode():
-        for start in track(range(0, len(catalogue), 64), "encoding"):
-            images = [catalogue.image(i) for i in range(start, min(start + 64, len(catalogue)))]
+        for start in track(range(0, len(catalogue), _READ), "encoding"):
+            stop = min(start + _READ, len(catalogue))
+            images = [catalogue.image(i) for i in range(start, stop)]
             pixels = np.stack([data.fit(image, model.config.image_size) for image in images])
             parts.append(model(model.normalise(torch.from_numpy(pixels))))
     return torch.cat(parts).clone()
@@ -94,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="vitrine_training.fit_text", description=__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="folder of a DesignViT")
     parser.add_argument("--corpus", type=Path, nargs="+", required=True)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     corpora = [data.from_corpus(Corpus.open(folder), "train") for folder in options.corpus]
