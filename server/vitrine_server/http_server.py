@@ -85,6 +85,8 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_bytes = 0
         self._pieces = 0
+        self._messages = 0
+        self._in_head = False
         self._refusal: VitrineError | None = None
         self._shedding: Shedding | None = self.app_state.get(STATE)
         # when the client began what it has not finished: a header, a body, taking an answer
@@ -108,10 +110,13 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._header_since is None and self._body_since is None:
+        begins = not self._in_head and self._body_since is None
+        if self._header_since is None and begins:
             self._header_since = time.monotonic()
+        messages = self._messages
         super().data_received(data)
-        if self._header_since is not None:
+        # what is all of one head; more was sent ahead where another message began on the way
+        if self._header_since is not None and self._messages - messages <= begins:
             # counted here as well: the parser collects an endless header without a callback
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.header_bytes:
@@ -119,6 +124,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._messages += 1
+        self._in_head = True
         self._header_since = time.monotonic()
         self._head_bytes = self._body_bytes = self._pieces = 0
 
@@ -130,6 +137,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._in_head = False
         self._header_since = None
         self._head_bytes = 0
         self._body_since = time.monotonic()

@@ -110,6 +110,19 @@ async def test_a_request_that_is_none(tmp_path: Path, request_text: bytes, statu
         assert good.status == 200
 
 
+async def test_requests_that_are_sent_ahead(tmp_path: Path) -> None:
+    """A long piece that ends within a header is not all header."""
+    asked = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n"
+    async with serving(tmp_path) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(asked * 1200 + asked[:20])
+        await asyncio.sleep(0.2)
+        writer.write(asked[20:-2] + b"connection: close\r\n\r\n")
+        answers = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+    assert answers.count(b"HTTP/1.1 200") == 1201
+
+
 async def test_an_answer_that_is_not_read(tmp_path: Path) -> None:
     async with serving(tmp_path, client_timeout_s=0.5) as running:
         connections = running.server.server_state.connections
