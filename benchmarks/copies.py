@@ -140,11 +140,20 @@ def _judge(
                 found[change].append(share)
             reported = calibration.best_strangers(test_strangers, weights)
             false.append(float(np.mean([score >= model.threshold for score in reported])))
-        shares = {change: float(np.mean(parts)) for change, parts in found.items()}
-        mean = float(np.mean(list(shares.values())))
-        report[kind] = {**shares, "mean": mean, "false_positives": float(np.mean(false))}
-        row = [f"{value:.3f}" for value in (*shares.values(), mean, float(np.mean(false)))]
-        table.add_row(kind, *row)
+        report[kind] = _add_row(
+            table,
+            kind,
+            {change: float(np.mean(parts)) for change, parts in found.items()},
+            float(np.mean(false)),
+        )
+    shipped = copies.DEFAULT.full
+    reported = calibration.best_strangers([*known, *strange], shipped.weights)
+    report["shipped"] = _add_row(
+        table,
+        "fused, shipped",
+        calibration.recall_by_change(known, shipped),
+        float(np.mean([score >= shipped.threshold for score in reported])),
+    )
     made = calibration.calibrate(
         [*known, *strange],
         fingerprint=engine.manifest.encoder.fingerprint,
@@ -160,6 +169,15 @@ def _judge(
     )
     console.print(made.model_dump_json())
     return report
+
+
+def _add_row(
+    table: Table, kind: str, shares: dict[str, float], false_positives: float
+) -> dict[str, float]:
+    mean = float(np.mean(list(shares.values())))
+    row = (*shares.values(), mean, false_positives)
+    table.add_row(kind, *(f"{value:.3f}" for value in row))
+    return {**shares, "mean": mean, "false_positives": false_positives}
 
 
 def _fit(
