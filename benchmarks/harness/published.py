@@ -40,18 +40,20 @@ def repository_of(encoder: str, *, files: Sequence[bytes], kept: Path) -> Path:
     Raises SystemExit for a trained encoder that is not published: its engine has to pass the gate.
     """
     published = ROOT / "model_repository" / "cpu"
-    for repository in (published, kept / encoder):
-        if _served_by(repository) == encoder:
-            return repository
-    source = checkpoint.load(encoder)
-    if source.info.trained:
-        raise SystemExit(f"{encoder} is not published: make export ENCODER={encoder}")
-    shutil.rmtree(kept / encoder, ignore_errors=True)
-    (kept / encoder / MODEL / "1").mkdir(parents=True)
+    if _served_by(published) == encoder:
+        return published
+    repository = kept / encoder
+    if _served_by(repository) != encoder:
+        source = checkpoint.load(encoder)
+        if source.info.trained:
+            raise SystemExit(f"{encoder} is not published: make export ENCODER={encoder}")
+        shutil.rmtree(repository, ignore_errors=True)
+        (repository / MODEL / "1").mkdir(parents=True)
+        _publish_int8(source, files, repository / MODEL / "1")
+    # an engine is kept, the code around it may have changed since
     for file in (f"{MODEL}/config.pbtxt", f"{MODEL}/1/model.py"):
-        shutil.copy(published / file, kept / encoder / file)
-    _publish_int8(source, files, kept / encoder / MODEL / "1")
-    return kept / encoder
+        shutil.copy(published / file, repository / file)
+    return repository
 
 
 def _served_by(repository: Path) -> str | None:
