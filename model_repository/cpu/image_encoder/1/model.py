@@ -16,13 +16,15 @@ own DLPack capsule is misused by `from_dlpack` (a crash in time); ONNX Runtime's
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Semaphore
@@ -191,7 +193,8 @@ def load_openvino(engine: Path, properties: dict[str, str], cache: Path) -> Embe
     import openvino
 
     core = openvino.Core()
-    if os.access(engine.parent, os.W_OK):
+    kept = os.access(engine.parent, os.W_OK)
+    if kept:
         core.set_property({"CACHE_DIR": str(cache)})
 
     def requests(streams: str) -> deque[list[Any]]:
@@ -202,8 +205,9 @@ def load_openvino(engine: Path, properties: dict[str, str], cache: Path) -> Embe
         )
 
     streams = properties.get("NUM_STREAMS", "1")
-    whole = requests("1")
-    parts = requests(streams) if streams != "1" else whole
+    with one_at_a_time(cache) if kept else nullcontext():
+        whole = requests("1")
+        parts = requests(streams) if streams != "1" else whole
 
     def embed(batch: np.ndarray) -> np.ndarray:
         idle = parts if len(batch) >= int(streams) else whole
@@ -219,6 +223,15 @@ def load_openvino(engine: Path, properties: dict[str, str], cache: Path) -> Embe
             idle.append(used)
 
     return embed
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """For instances that start together: one would crash on what another has half written."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def load_onnxruntime(engine: Path, properties: dict[str, str], cache: Path) -> Embed:
