@@ -17,13 +17,16 @@ from vitrine_server import images
 from vitrine_server.errors import VitrineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from vitrine_server.manifest import Preprocessing
     from vitrine_training.corpus import Corpus
+
+
+READ = 8  # images that an encoder reads at a time fit into the caches: 64 take half as long again
 
 
 class Pixels(Protocol):
@@ -268,6 +271,14 @@ def augment(image: NDArray[np.uint8], size: int, rng: np.random.Generator) -> ND
         noise = rng.normal(0, rng.uniform(2, 10), image.shape[:2])[..., None]
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     return image
+
+
+def batches(
+    catalogue: Catalogue, rows: NDArray[np.int64], size: int
+) -> Iterator[NDArray[np.uint8]]:
+    """The images of these rows, in order: (≤ READ, size, size, 3) uint8 each."""
+    for start in range(0, len(rows), READ):
+        yield np.stack([fit(catalogue.image(int(i)), size) for i in rows[start : start + READ]])
 
 
 def fit(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

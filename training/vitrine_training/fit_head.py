@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BATCH = 8  # whose activations fit into the caches: 64 take half as long again
 _SAMPLE_SHEETS, _SAMPLE_CELLS = 512, 80  # that patterns are found in: 3×3 cells of each sheet
 _DESIGNS, _VIEWS, _PER_CLASS = 128, 4, 2  # a step
 _TEMPERATURE = 0.1
@@ -92,7 +91,7 @@ def readouts(model: DesignViT, catalogue: data.Catalogue) -> Tensor:
     rows = np.arange(len(catalogue))
     with torch.inference_mode():
         steps = track(
-            _batches(model, catalogue, rows), "reading sheets", total=-(-len(rows) // _BATCH)
+            _batches(model, catalogue, rows), "reading sheets", total=-(-len(rows) // data.READ)
         )
         return torch.cat([model.features(model.normalise(pixels))[1] for pixels in steps]).clone()
 
@@ -100,10 +99,8 @@ def readouts(model: DesignViT, catalogue: data.Catalogue) -> Tensor:
 def _batches(
     model: DesignViT, catalogue: data.Catalogue, rows: NDArray[np.int64]
 ) -> Iterator[Tensor]:
-    for start in range(0, len(rows), _BATCH):
-        size = model.config.image_size
-        images = [data.fit(catalogue.image(int(i)), size) for i in rows[start : start + _BATCH]]
-        yield torch.from_numpy(np.stack(images))
+    for pixels in data.batches(catalogue, rows, model.config.image_size):
+        yield torch.from_numpy(pixels)
 
 
 def join_marks(model: DesignViT, read: Tensor) -> None:

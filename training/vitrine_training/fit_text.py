@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _BATCH = 512
-_READ = 8  # images at a time, whose activations fit into the caches
 _TEMPERATURE = 0.07
 _NOISE = 0.5  # length of what is added to a picture's embedding, since captions tell less than it
 
@@ -87,13 +86,10 @@ def fit_text(
 
 def embed(model: DesignViT, catalogue: data.Catalogue) -> Tensor:
     """Embeddings of all images: (N, D)."""
-    parts = []
+    batches = data.batches(catalogue, np.arange(len(catalogue)), model.config.image_size)
+    steps = track(batches, "encoding", total=-(-len(catalogue) // data.READ))
     with torch.inference_mode():
-        for start in track(range(0, len(catalogue), _READ), "encoding"):
-            stop = min(start + _READ, len(catalogue))
-            images = [catalogue.image(i) for i in range(start, stop)]
-            pixels = np.stack([data.fit(image, model.config.image_size) for image in images])
-            parts.append(model(model.normalise(torch.from_numpy(pixels))))
+        parts = [model(model.normalise(torch.from_numpy(pixels))) for pixels in steps]
     return torch.cat(parts).clone()
 
 
