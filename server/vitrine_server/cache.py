@@ -27,7 +27,7 @@ Kind = Literal["image", "text"]
 Outcome = Literal["hit", "shared", "remote", "miss"]
 
 # Key, array object and dictionary node around the values of one vector.
-_ENTRY_BYTES = 400
+_ENTRY_BYTES = 300
 _REMOTE_TIMEOUT_S = 0.1
 _REMOTE_PAUSE_S = 5.0
 _REMOTE_TTL_S = 30 * 24 * 3600

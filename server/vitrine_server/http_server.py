@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from vitrine_server import memory
 from vitrine_server.errors import BadRequest, HeadersTooLarge, RequestTimeout
 from vitrine_server.observe import DISCONNECTED, TASK, request_id
 from vitrine_server.rendering import PROBLEM, problem, problem_headers
@@ -247,6 +248,7 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(_OBJECTS_A_COLLECTION)
+        memory.bound()
         super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

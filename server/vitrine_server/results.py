@@ -5,23 +5,28 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import replace
+from sys import getsizeof
 from typing import TYPE_CHECKING
+
+from vitrine_server.shown import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from vitrine_server.records import SearchQuery, SearchResult
 
-# Objects around a query and its answer, and around one hit.
-_ENTRY_BYTES = 500
-_HIT_BYTES = 250
+# Objects around a query and its answer, around one hit, and around one vector.
+_ENTRY_BYTES = 450
+_HIT_BYTES = 115
+_VECTOR_BYTES = 120
 
 
 class KnownResults:
     """Answers by query, of one state of a collection; the least recently used leave first.
 
     A state is named by the sequence number of its last write, so no answer outlives a write. May be
-    used from any thread. max_bytes: about; 0 keeps none.
+    used from any thread. max_bytes: about, where no two answers have an item in common; 0 keeps
+    none.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -44,10 +49,10 @@ class KnownResults:
         return found[0]
 
     def put(self, query: SearchQuery, result: SearchResult) -> None:
-        size = query.vector.nbytes + _ENTRY_BYTES
-        size += sum(_HIT_BYTES + len(hit.item.after_score) for hit in result.hits)
-        if query.with_vector:
-            size += len(result.hits) * query.vector.nbytes
+        vectors = 1 + len(query.views) + (len(result.hits) if query.with_vector else 0)
+        size = _ENTRY_BYTES + vectors * (query.vector.nbytes + _VECTOR_BYTES)
+        size += getsizeof(_filter_text(query))
+        size += sum(_HIT_BYTES + memory_of(hit.item) for hit in result.hits)
         if size > self.max_bytes:
             return
         key = _key(query)
@@ -71,10 +76,14 @@ def _key(query: SearchQuery) -> Hashable:
         query.vector.tobytes(),
         query.k,
         query.offset,
-        repr(query.filter) if query.filter else None,
+        _filter_text(query),
         query.group_by,
         query.min_score,
         query.with_vector,
         tuple(view.tobytes() for view in query.views),
         query.rerank,
     )
+
+
+def _filter_text(query: SearchQuery) -> str:
+    return repr(query.filter) if query.filter else ""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vitrine_server.records import Hit
     from vitrine_server.writes import Row
 
-# Objects and dictionary node around the text of one item.
-_ENTRY_BYTES = 600
+# Objects and dictionary node around the texts of one item.
+_ENTRY_BYTES = 280
 _METADATA = b',"metadata":'
 
 
@@ -61,7 +61,7 @@ class ShownItems:
         with self._changing:
             for label, item in items.items():
                 self._young[label] = item
-                self._young_bytes += _ENTRY_BYTES + len(item.before_score) + len(item.after_score)
+                self._young_bytes += memory_of(item)
                 if self._young_bytes > self._half:
                     # new dictionaries: a search may be reading the ones of before
                     self._old, self._young, self._young_bytes = self._young, {}, 0
@@ -77,6 +77,12 @@ def shown(item_id: str, group: str | None, metadata_json: bytes) -> Shown:
         after_score=b"%b%b}" % (to_metadata, metadata_json),
         metadata_from=len(to_metadata),
     )
+
+
+def memory_of(item: Shown) -> int:
+    """Bytes that an item takes, about."""
+    # its id and its group are there once more, by themselves
+    return _ENTRY_BYTES + 2 * len(item.before_score) + item.metadata_from + len(item.after_score)
 
 
 def hits_json(hits: Sequence[Hit], *, with_metadata: bool, with_vector: bool) -> bytes:

@@ -158,13 +158,14 @@ async def test_memory_and_descriptors_stay_flat(tmp_path: Path) -> None:
         left = server.descriptors
     seconds, rss, descriptors = (np.array(column, float) for column in zip(*samples, strict=True))
     half = len(rss) // 2
+    end = float(np.median(rss[-5:]))  # a sample may fall into the decode of a large picture
     slope = float(np.polyfit(seconds[half:], rss[half:], 1)[0]) * 3600
     print(
         f"{SOAK_S:.0f} s, {mixed.asked} queries, {len(mixed.failed)} failed: RSS {rss[0]:.0f} → "
-        f"{rss[-1]:.0f} MB (second half {slope:+.0f} MB/h), descriptors {descriptors.min():.0f} to "
+        f"{end:.0f} MB (second half {slope:+.0f} MB/h), descriptors {descriptors.min():.0f} to "
         f"{descriptors.max():.0f}, {left} at the end"
     )
     assert mixed.failed == []
     assert mixed.mismatched == 0
-    assert rss[-1] < rss[0] + (30 if FULL else 60)
+    assert end < rss[0] + (30 if FULL else 60)
     assert left <= descriptors.min() + 3

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DIMENSION = 64
-ENTRY = DIMENSION * 4 + 400
+ENTRY = DIMENSION * 4 + 300
 SERVER = shutil.which("valkey-server") or shutil.which("redis-server")
 
 
