@@ -67,7 +67,8 @@ def linear_layers(model: onnx.ModelProto) -> list[Linear]:
     """The layers that are quantised, in graph order.
 
     The one that reads pixels is not: everything that follows is made of what it rounds, and it is a
-    fiftieth of the work.
+    fiftieth of the work. One whose answer a softmax reads is not: differences decide there, and
+    they are small beside the values that are rounded.
     """
     matrices = {item.name for item in model.graph.initializer if len(item.dims) == 2}
     pixels = {
@@ -75,11 +76,20 @@ def linear_layers(model: onnx.ModelProto) -> list[Linear]:
         for item in model.graph.input
         if item.type.tensor_type.elem_type == TensorProto.UINT8
     }
+    compared = {node.input[0] for node in model.graph.node if node.op_type == "Softmax"}
+    for node in reversed(model.graph.node):
+        if node.op_type == "Add" and node.output[0] in compared:
+            compared.update(node.input)
     layers = []
     for node in model.graph.node:
         if node.op_type in _PIXELWISE and node.input[0] in pixels:
             pixels.update(node.output)
-        elif node.op_type == "MatMul" and node.input[1] in matrices and node.input[0] not in pixels:
+        elif (
+            node.op_type == "MatMul"
+            and node.input[1] in matrices
+            and node.input[0] not in pixels
+            and node.output[0] not in compared
+        ):
             layers.append(Linear(node.name, node.input[0], node.input[1]))
     return layers
 

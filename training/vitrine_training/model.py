@@ -201,22 +201,28 @@ class OrientedEnergy(nn.Module):
 
     differences: Tensor
     directions: Tensor
+    opposites: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         across = torch.zeros(3, 3)
         across[1] = torch.tensor([-0.5, 0.0, 0.5])
         pair = torch.stack([across, across.T])[:, None]
-        angles = torch.arange(ORIENTATIONS) * (math.pi / ORIENTATIONS)
-        directions = torch.stack([angles.cos(), angles.sin()], dim=1)[:, :, None, None]
+        angles = torch.arange(2 * ORIENTATIONS) * (math.pi / ORIENTATIONS)
+        apart = torch.full_like(angles, -0.89)
+        directions = torch.stack([angles.cos(), angles.sin(), apart], dim=1)[:, :, None, None]
+        opposites = 9.0 * torch.eye(ORIENTATIONS).repeat(1, 2)[:, :, None, None]
         self.register_buffer("differences", pair, persistent=False)
         self.register_buffer("directions", directions, persistent=False)
+        self.register_buffer("opposites", opposites, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gradient = F.conv2d(x, self.differences, padding=1)
-        magnitude = (gradient * gradient).sum(dim=1, keepdim=True).add(1e-12).sqrt()
-        along = F.conv2d(gradient, self.directions).abs()
-        energy = F.avg_pool2d(F.relu(along - 0.89 * magnitude), 4) * 9.0
+        magnitude = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        # An orientation is a direction and its opposite, one of which is beyond the limit: maps of
+        # full size are written once, by a convolution and its activation, and added when pooled.
+        beyond = F.relu(F.conv2d(torch.cat([gradient, magnitude], dim=1), self.directions))
+        energy = F.conv2d(F.avg_pool2d(beyond, 4), self.opposites)
         # joined after the pooling, when there is a sixteenth to copy
         return torch.cat([energy, F.avg_pool2d(F.relu(-x), 4)], dim=1)
 
@@ -271,14 +277,17 @@ class Marks(nn.Module):
 
     def _differences(self, energy: Tensor) -> Tensor:
         """Roots of energies (B, 9, H, W) → (B, patterns · CELL_DIM)."""
-        norm, drawn = self.arrangements(energy)
-        cells = (self.cells(energy) / norm).flatten(2)
+        norm, drawn = (map.permute(0, 2, 3, 1).flatten(1, 2) for map in self.arrangements(energy))
+        cells = self.cells(energy).permute(0, 2, 3, 1).flatten(1, 2) / norm
         # less the square of a cell, which is the same for all patterns
-        nearness = 2.0 * torch.matmul(self.centres, cells) - self.centres.square().sum(1)[:, None]
-        share = F.softmax(SHARPNESS * nearness, dim=1) * drawn.flatten(2)
-        amount = share.sum(dim=2)[:, :, None]
-        sums = torch.matmul(share, cells.transpose(1, 2)) - amount * self.centres
-        means = sums / (amount.sum(dim=1, keepdim=True) + 1e-4)
+        nearness = F.linear(
+            cells, 2.0 * SHARPNESS * self.centres, -SHARPNESS * self.centres.square().sum(1)
+        )
+        share = F.softmax(nearness, dim=2).transpose(1, 2)
+        # what is drawn weighs the few numbers of a cell, and counts itself in the same product
+        sums = torch.matmul(share, torch.cat([cells * drawn, drawn], dim=2))
+        amount = sums[:, :, -1:]
+        means = (sums[:, :, :-1] - amount * self.centres) / (amount.sum(dim=1, keepdim=True) + 1e-4)
         # signed roots: what one drawing repeats a hundred times must not decide alone
         return F.normalize((means / (means.abs() + 1e-6).sqrt()).flatten(1), dim=1)
 

@@ -76,6 +76,30 @@ def test_every_linear_layer_and_nothing_else_is_quantised(
     assert quantised == [layer.node for layer in quantise.linear_layers(graph)]
 
 
+def test_a_product_that_a_softmax_reads_stays_float() -> None:
+    weights = [numpy_helper.from_array(np.ones((8, 4), np.float32), name) for name in "uvw"]
+    bias = numpy_helper.from_array(np.ones(4, np.float32), "bias")
+    shape = [1, 3, 8]
+    nodes = [
+        helper.make_node("MatMul", ["x", "u"], ["a"], "layer"),
+        helper.make_node("MatMul", ["x", "v"], ["b"], "scores"),
+        helper.make_node("Softmax", ["b"], ["shares"], "s1"),
+        helper.make_node("MatMul", ["x", "w"], ["c"], "scores with bias"),
+        helper.make_node("Add", ["bias", "c"], ["d"], "add"),
+        helper.make_node("Softmax", ["d"], ["more"], "s2"),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4])
+        for name in ("a", "shares", "more")
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", inputs, outputs, [*weights, bias]),
+        opset_imports=[helper.make_opsetid("", 20)],
+    )
+    assert [layer.node for layer in quantise.linear_layers(model)] == ["layer"]
+
+
 def test_fp8_has_one_scale_a_tensor_and_e4m3_values(fp8: onnx.ModelProto) -> None:
     onnx.checker.check_model(fp8, full_check=True)
     constants = {item.name: item for item in fp8.graph.initializer}

@@ -12,7 +12,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vitrine_training.model import DesignViT, DesignViTConfig, OrientedEnergy, grid_averages
+from vitrine_training.model import (
+    SHARPNESS,
+    DesignViT,
+    DesignViTConfig,
+    Marks,
+    OrientedEnergy,
+    grid_averages,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,6 +198,26 @@ def test_marks_do_not_depend_on_where_something_lies() -> None:
     assert marks.shape == (3, model.marks.width)
     torch.testing.assert_close(marks[0], marks[1], atol=0.02, rtol=0.02)
     assert float((marks[0] - marks[2]).abs().max()) > 0.1
+
+
+def test_patterns_are_described_by_what_differs_from_them_on_average() -> None:
+    torch.manual_seed(0)
+    marks = Marks(5).eval()
+    energy = torch.rand(1, 9, 4, 4).square()
+    with torch.inference_mode():
+        found = marks([(torch.zeros(1, 1, 16, 16), energy)] * 3)[0, marks.tones :].numpy()
+        roots = (energy + 1e-4).sqrt()
+        norm, drawn = (map.flatten().numpy() for map in marks.arrangements(roots))
+        cells = marks.cells(roots)[0].flatten(1).T.numpy() / norm[:, None]
+    centres = marks.centres.detach().numpy()
+    sums, total = np.zeros_like(centres), 0.0
+    for cell, weight in zip(cells, drawn, strict=True):
+        score = np.exp(-SHARPNESS * ((cell - centres) ** 2).sum(axis=1))
+        sums += weight * (score / score.sum())[:, None] * (cell - centres)
+        total += weight
+    means = sums / (total + 1e-4)
+    expected = (means / np.sqrt(np.abs(means) + 1e-6)).ravel()
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-4)
 
 
 def test_training_with_marks_keeps_the_image_and_shrinks_for_the_tokens() -> None:
