@@ -53,8 +53,8 @@ def fill(folder: Path, rows: int) -> None:
         first = store.sequence
         store.write(
             [
-                Put(f"item-{first + row}", vectors[row], b'{"group":"g%d"}' % ((first + row) // 4))
-                for row in range(count)
+                Put(f"item-{number}", vector.tobytes(), b'{"group":"g%d"}' % (number // 4))
+                for number, vector in enumerate(vectors, first)
             ]
         )
         store.commit()

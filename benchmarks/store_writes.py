@@ -61,9 +61,10 @@ def ceiling(folder: Path, seconds: float) -> float:
         label += BATCH
         connection.execute("BEGIN IMMEDIATE")
         now = time.time_ns() // 1000
-        rows = [(n, f"0-{n}", metadata, now, now, None, crc) for n in labels]
-        insert(connection, "items", rows)
-        insert(connection, "vectors", [(n, vector, crc) for n in labels])
+        ids = [f"0-{n}" for n in labels]
+        same = [[value] * BATCH for value in (metadata, now, now, None, crc)]
+        insert(connection, "items", (labels, ids, *same))
+        insert(connection, "vectors", (labels, [vector] * BATCH, [crc] * BATCH))
         counters = Counters(label, label, label * (label + 1) // 2)
         connection.executemany("UPDATE meta SET value = ? WHERE key = ?", counters.rows())
         connection.execute("COMMIT")

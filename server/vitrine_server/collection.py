@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +47,9 @@ from vitrine_server.records import (
     SearchResult,
     check_hashes,
     check_id,
+    check_ids,
     check_metadata,
+    check_metadatas,
     check_vectors,
     group_of,
     iso_time,
@@ -87,6 +90,9 @@ __all__ = [
 MAX_KNOWN_FIELDS = 10_000
 
 _log = structlog.get_logger(__name__)
+
+# a named tuple of a tuple's values, without a call of Python code for each
+_put = partial(tuple.__new__, Put)
 
 
 class Collection:
@@ -341,21 +347,25 @@ class Collection:
 
     def _checked(self, items: Sequence[NewItem]) -> list[Put]:
         """The items as they are stored."""
-        for item in items:
-            check_id(item.id)
+        ids, vectors, metadata, thumbnails, images, hashes = zip(*items, strict=True)
+        check_ids(ids)
         self._check_space()
-        vectors = [item.vector for item in items]
         checked = check_vectors(vectors, self.encoder.dimension, self.settings.metric)
+        stored = checked.astype("<f4", copy=False).tobytes()
+        size = len(stored) // len(items)
         return [
-            Put(
-                item.id,
-                vector,
-                check_metadata(item.metadata, self.settings.fields),
-                item.thumbnail,
-                item.image_sha256,
-                check_hashes(item.hashes).astype("<u8").tobytes() if item.hashes else b"",
+            *map(
+                _put,
+                zip(
+                    ids,
+                    [stored[at : at + size] for at in range(0, len(stored), size)],
+                    check_metadatas(metadata, self.settings.fields),
+                    thumbnails,
+                    images,
+                    [check_hashes(h).astype("<u8").tobytes() if h else b"" for h in hashes],
+                    strict=True,
+                ),
             )
-            for item, vector in zip(items, checked, strict=True)
         ]
 
     # In the writer thread
@@ -376,27 +386,27 @@ class Collection:
         return written
 
     def _add_to_index(self, writes: list[Write], written: list[Written]) -> None:
-        vectors: dict[int, NDArray[np.float32]] = {}  # by label
-        metadata: list[Metadata] = []
-        for write, done in zip(writes, written, strict=True):
-            if isinstance(write, Delete) or done.label is None:
+        vectors: dict[int, bytes] = {}  # by label
+        texts: list[bytes] = []
+        for write, (label, removed) in zip(writes, written, strict=True):
+            if isinstance(write, Delete) or label is None:
                 continue
             if isinstance(write, Put):
-                vectors[done.label] = write.vector
-            elif done.removed is not None:
-                before = done.removed.label
-                known = vectors.get(before)
-                vectors[done.label] = self._index.vector(before) if known is None else known
-            metadata.append(orjson.loads(write.metadata))
-        for fields in metadata:
+                vectors[label] = write.vector
+            elif removed is not None:
+                known = vectors.get(removed.label)
+                vectors[label] = (
+                    self._index.vector(removed.label).tobytes() if known is None else known
+                )
+            texts.append(write.metadata)
+        if not vectors:
+            return
+        metadata: list[Metadata] = orjson.loads(b"[%b]" % b",".join(texts))
+        for name in set().union(*metadata) - self._known_fields:
             if len(self._known_fields) < MAX_KNOWN_FIELDS:
-                self._known_fields.update(fields)
-        if vectors:
-            self._index.add(
-                list(vectors),
-                np.concatenate(list(vectors.values())).reshape(len(vectors), -1),
-                metadata,
-            )
+                self._known_fields.add(name)
+        stored = np.frombuffer(b"".join(vectors.values()), "<f4")
+        self._index.add(list(vectors), stored.reshape(len(vectors), -1), metadata)
 
 
 def description(settings: CollectionSettings, encoder: EncoderIdentity) -> dict[str, str]:

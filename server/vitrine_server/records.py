@@ -272,6 +272,20 @@ def check_id(item_id: str) -> None:
         )
 
 
+def check_ids(item_ids: Sequence[str]) -> None:
+    """`check_id` for many at once."""
+    joined = "".join(item_ids)
+    lengths = list(map(len, item_ids))
+    if not (
+        joined.isascii()
+        and joined.isprintable()
+        and min(lengths) >= 1
+        and max(lengths) <= MAX_ID_BYTES
+    ):
+        for item_id in item_ids:
+            check_id(item_id)
+
+
 def check_vector(
     vector: NDArray[np.float32], dimension: int, metric: Metric, *, field: str = "vector"
 ) -> NDArray[np.float32]:
@@ -300,25 +314,26 @@ def check_vectors(
                 field=field,
                 accepted=accepted,
             )
-    wide = np.concatenate(vectors, dtype=np.float64).reshape(-1, dimension)
-    squared = np.einsum("bd,bd->b", wide, wide)  # float64 holds the square of every float32
+    checked = np.concatenate(vectors, dtype=np.float32).reshape(-1, dimension)
+    # float64 holds the square of every float32
+    squared = np.vecdot(checked, checked, dtype=np.float64)
     if not np.isfinite(squared).all():
         raise InvalidVector("The vector holds NaN or infinity.", field=field, accepted=accepted)
     if metric != "cosine":
-        if np.abs(wide).max() > MAX_MAGNITUDE:
+        if np.abs(checked).max() > MAX_MAGNITUDE:
             raise InvalidVector(
                 f"The vector holds a value beyond ±{MAX_MAGNITUDE:g}.",
                 field=field,
                 accepted=f"{dimension} numbers within ±{MAX_MAGNITUDE:g}",
             )
-        return wide.astype(np.float32)
+        return checked
     norms = np.sqrt(squared)
     if norms.min() < MIN_NORM:
         raise InvalidVector(
             "The vector is zero, and a zero vector has no cosine.", field=field, accepted=accepted
         )
-    wide /= norms[:, None]
-    return wide.astype(np.float32)
+    unit: NDArray[np.float32] = np.divide(checked, norms[:, None], out=checked, casting="same_kind")
+    return unit
 
 
 def check_hashes(hashes: Sequence[int]) -> NDArray[np.uint64]:
@@ -335,33 +350,46 @@ def check_hashes(hashes: Sequence[int]) -> NDArray[np.uint64]:
 
 def check_metadata(metadata: Metadata, fields: dict[str, FieldType]) -> bytes:
     """The metadata as JSON bytes. Raises Invalid or TooLarge naming `metadata.<field>`."""
-    if not isinstance(metadata, dict):
-        raise Invalid("Metadata is not an object.", field="metadata", accepted="a JSON object")
+    (text,) = check_metadatas([metadata], fields)
+    return text
+
+
+def check_metadatas(metadatas: Sequence[Metadata], fields: dict[str, FieldType]) -> list[bytes]:
+    """`check_metadata` for many at once."""
     try:
-        text = orjson.dumps(metadata)
+        texts = [*map(orjson.dumps, metadatas)]
     except TypeError as error:
         raise Invalid(
             f"Metadata is not JSON: {error}.",
             field="metadata",
             accepted="a JSON object with integers of at most 64 bits and valid Unicode",
         ) from None
-    if b"null" in text or text.count(b"[") + text.count(b"{") > MAX_METADATA_DEPTH:
-        # a null may have been NaN, and brackets may nest too deeply: find out
-        _check_plain(metadata, "metadata", MAX_METADATA_DEPTH)
-    if len(text) > MAX_METADATA_BYTES:
+    whole = b"".join(texts)
+    brackets = whole.count(b"[") + whole.count(b"{")
+    # a null may have been NaN, and brackets may nest too deeply: find out
+    if b"null" in whole or brackets >= len(texts) + MAX_METADATA_DEPTH:
+        for metadata, text in zip(metadatas, texts, strict=True):
+            if b"null" in text or text.count(b"[") + text.count(b"{") > MAX_METADATA_DEPTH:
+                _check_plain(metadata, "metadata", MAX_METADATA_DEPTH)
+    longest = max(map(len, texts), default=0)
+    if longest > MAX_METADATA_BYTES:
         raise TooLarge(
-            f"The metadata takes {len(text)} bytes as JSON.",
+            f"The metadata takes {longest} bytes as JSON.",
             code="metadata_too_large",
             field="metadata",
             accepted=f"at most {MAX_METADATA_BYTES} bytes",
         )
-    group = metadata.get(GROUP)
-    if group is not None and not (isinstance(group, str) and 0 < len(group.encode()) <= 512):
-        raise _wrong_value(GROUP, group, "a string of 1 to 512 bytes")
+    for metadata in metadatas:
+        if not isinstance(metadata, dict):
+            raise Invalid("Metadata is not an object.", field="metadata", accepted="a JSON object")
+        group = metadata.get(GROUP)
+        if group is not None and not (isinstance(group, str) and 0 < len(group.encode()) <= 512):
+            raise _wrong_value(GROUP, group, "a string of 1 to 512 bytes")
     for name, kind in fields.items():
-        if metadata.get(name) is not None:
-            _check_field(name, metadata[name], kind)
-    return text
+        for metadata in metadatas:
+            if metadata.get(name) is not None:
+                _check_field(name, metadata[name], kind)
+    return texts
 
 
 def _check_plain(value: JsonValue, where: str, depth: int) -> None:

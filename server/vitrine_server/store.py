@@ -23,10 +23,10 @@ import numpy as np
 
 from vitrine_server import migrations, wal
 from vitrine_server.errors import StorageFailed
-from vitrine_server.writes import Batch, Counters, Row, Write, Written
+from vitrine_server.writes import Batch, Columns, Counters, Put, Row, Write, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -54,6 +54,9 @@ class Store:
         self._lent = 0
         self._returned = threading.Condition()
         self._closed = False
+        # Whether the last batch replaced items. Most hold new ids: then the lookup is left out, and
+        # made up for when the table refuses an id.
+        self._replacing = False
         torn = wal.damage(path)
         if torn is not None:
             raise DamagedStore(torn)
@@ -114,23 +117,38 @@ class Store:
 
         Raises StorageFailed when the disk refuses; the transaction is then rolled back.
         """
+        puts = [write for write in writes if isinstance(write, Put)]
+        may_be_new = not self._replacing and len({put.id for put in puts}) == len(writes)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
+            if may_be_new:
+                try:
+                    return self._execute({}, lambda batch: batch.add(puts))
+                except sqlite3.IntegrityError:
+                    self.rollback()
+                    self._writer.execute("BEGIN IMMEDIATE")
             found = self._find_all({write.id for write in writes})
-            batch = Batch(self._counters, found, time.time_ns() // 1000)
-            written = [batch.execute(write) for write in writes]
-            for statement, rows in batch.changes():
-                if rows:
-                    self._writer.executemany(statement, rows)
-            for table, rows in batch.inserts():
-                if rows:
-                    insert(self._writer, table, rows)
-            self._counters = batch.counters
+            self._replacing = bool(found)
+            return self._execute(found, lambda batch: [batch.execute(write) for write in writes])
         except BaseException as error:
             self.rollback()
             if isinstance(error, sqlite3.Error):
                 raise _storage_failed(error) from error
             raise
+
+    def _execute(
+        self, found: dict[str, Row], execute: Callable[[Batch], list[Written]]
+    ) -> list[Written]:
+        """found: what the ids name. Raises sqlite3.IntegrityError when they name more."""
+        batch = Batch(self._counters, found, time.time_ns() // 1000)
+        written = execute(batch)
+        for statement, rows in batch.changes():
+            if rows:
+                self._writer.executemany(statement, rows)
+        for table, columns in batch.inserts():
+            if columns:
+                insert(self._writer, table, columns)
+        self._counters = batch.counters
         return written
 
     def _find_all(self, ids: set[str]) -> dict[str, Row]:
@@ -369,17 +387,20 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+def insert(connection: sqlite3.Connection, table: str, columns: Columns) -> None:
     """Add rows, many a statement: that takes two thirds of the time of `executemany`, and after
     each row of that one another thread may take the interpreter's lock and keep it.
     """
-    marks = f"({', '.join('?' * len(rows[0]))})"
-    whole = len(rows) - len(rows) % _INSERT_ROWS
+    width = len(columns)
+    values = tuple(chain.from_iterable(zip(*columns, strict=True)))
+    marks = f"({', '.join('?' * width)})"
+    step = width * _INSERT_ROWS
+    whole = len(values) - len(values) % step
     many = f"INSERT INTO {table} VALUES {', '.join([marks] * _INSERT_ROWS)}"
-    for start in range(0, whole, _INSERT_ROWS):
-        values = chain.from_iterable(rows[start : start + _INSERT_ROWS])
-        connection.execute(many, tuple(values))
-    connection.executemany(f"INSERT INTO {table} VALUES {marks}", rows[whole:])
+    for start in range(0, whole, step):
+        connection.execute(many, values[start : start + step])
+    rest = [values[start : start + width] for start in range(whole, len(values), width)]
+    connection.executemany(f"INSERT INTO {table} VALUES {marks}", rest)
 
 
 def _storage_failed(error: sqlite3.Error) -> StorageFailed:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Sequence
 
     from vitrine_server.records import Metadata
 
@@ -28,11 +27,12 @@ _NUMBERS = struct.Struct("<3q")
 class Put(NamedTuple):
     """Store an item, or replace the one with this id.
 
-    metadata: JSON. hashes: perceptual hashes, 8 bytes each, little-endian.
+    vector: (D,) float32, little-endian. metadata: JSON. hashes: perceptual hashes, 8 bytes each,
+    little-endian.
     """
 
     id: str
-    vector: NDArray[np.float32]
+    vector: bytes
     metadata: bytes
     thumbnail: bytes | None = None
     image_sha256: str | None = None
@@ -51,6 +51,8 @@ class Delete(NamedTuple):
 
 
 Write: TypeAlias = "Put | Update | Delete"
+# of the rows of a table, all of one length
+Columns: TypeAlias = "tuple[Sequence[object], ...]"
 
 
 class Row(NamedTuple):
@@ -72,10 +74,15 @@ class Row(NamedTuple):
         """CRC-32 of the whole row. Raises TypeError, ValueError, AttributeError or struct.error
         for values of other types, which a damaged file can hold.
         """
-        label, item_id, metadata, created, updated, image = self
-        numbers = _NUMBERS.pack(label, created, updated)
-        image_sha256 = image.encode() if image else b""
-        return zlib.crc32(b"\0".join((numbers + item_id.encode(), image_sha256, metadata)))
+        return _row_crc(*self)
+
+
+def _row_crc(
+    label: int, item_id: str, metadata: bytes, created: int, updated: int, image: str | None
+) -> int:
+    numbers = _NUMBERS.pack(label, created, updated)
+    image_sha256 = image.encode() if image else b""
+    return zlib.crc32(b"\0".join((numbers + item_id.encode(), image_sha256, metadata)))
 
 
 class Written(NamedTuple):
@@ -83,6 +90,10 @@ class Written(NamedTuple):
 
     label: int | None
     removed: Row | None
+
+
+# a named tuple of a tuple's values, without a call of Python code for each
+_written = partial(tuple.__new__, Written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +122,26 @@ class Batch:
         self._stored = {row.label for row in found.values()}
         # the new versions, each with what it was made from: a write, or the label of a stored one
         self._new: dict[int, tuple[Row, Put | int]] = {}
+        # or, when all are new items: the columns of their rows, and what they were made from
+        self._fresh: tuple[Columns, Sequence[Put]] = ((), ())
         self._gone: list[int] = []
         self._removals: list[tuple[int, int]] = []
 
     @property
     def counters(self) -> Counters:
         return Counters(self._sequence, self._count, self._label_sum)
+
+    def add(self, puts: Sequence[Put]) -> list[Written]:
+        """`execute` at once: items whose ids are neither stored nor named twice."""
+        first = self._sequence + 1
+        labels = range(first, first + len(puts))
+        ids, _, metadata, _, images, _ = _columns(puts)
+        now = [self._now] * len(puts)
+        self._fresh = (labels, ids, metadata, now, now, images), puts
+        self._sequence += len(puts)
+        self._count += len(puts)
+        self._label_sum += sum(labels)
+        return [*map(_written, zip(labels, repeat(None), strict=False))]
 
     def execute(self, write: Write) -> Written:
         removed = self._current.get(write.id)
@@ -181,24 +206,24 @@ class Batch:
             yield f"UPDATE {table} SET label = ? WHERE label = ?", [*moved]
         yield "UPDATE meta SET value = ? WHERE key = ?", self.counters.rows()
 
-    def inserts(self) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+    def inserts(self) -> Iterator[tuple[str, Columns]]:
         """New rows by table."""
-        items: list[tuple[object, ...]] = []
-        vectors: list[tuple[object, ...]] = []
-        thumbnails: list[tuple[object, ...]] = []
-        hashes: list[tuple[object, ...]] = []
-        for label, (row, source) in self._new.items():
-            if isinstance(source, int):
-                continue
-            _, vector, _, thumbnail, _, hashed = source
-            items.append((*row, row.crc()))
-            blob = vector.astype("<f4", copy=False).tobytes()
-            vectors.append((label, blob, zlib.crc32(blob)))
-            if thumbnail is not None:
-                thumbnails.append((label, thumbnail))
-            if hashed:
-                hashes.append((label, hashed, zlib.crc32(hashed)))
-        yield "items", items
-        yield "vectors", vectors
-        yield "thumbnails", thumbnails
-        yield "hashes", hashes
+        rows, puts = self._fresh
+        if not puts:
+            added = [(row, put) for row, put in self._new.values() if isinstance(put, Put)]
+            if not added:
+                return
+            rows, puts = _columns([row for row, _ in added]), [put for _, put in added]
+        labels = rows[0]
+        yield "items", (*rows, [*map(_row_crc, *rows)])
+        vectors = [put.vector for put in puts]
+        yield "vectors", (labels, vectors, [*map(zlib.crc32, vectors)])
+        labelled = [*zip(labels, puts, strict=True)]
+        shown = [(label, put.thumbnail) for label, put in labelled if put.thumbnail is not None]
+        yield "thumbnails", _columns(shown)
+        hashed = [(n, put.hashes, zlib.crc32(put.hashes)) for n, put in labelled if put.hashes]
+        yield "hashes", _columns(hashed)
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> Columns:
+    return tuple(zip(*rows, strict=True))

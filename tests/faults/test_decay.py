@@ -112,7 +112,7 @@ def test_the_write_ahead_log(tmp_path: Path) -> None:
     vector = np.ones(64, np.float32)
     commits = 30
     for number in range(commits):
-        store.write([Put(f"i{number}-{n}", vector, b"{}", None, None) for n in range(5)])
+        store.write([Put(f"i{number}-{n}", vector.tobytes(), b"{}", None, None) for n in range(5)])
         store.commit()
     database = (tmp_path / "live.db").read_bytes()
     log = (tmp_path / "live.db-wal").read_bytes()

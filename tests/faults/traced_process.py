@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitrine_server import maintenance
+from vitrine_server import logs, maintenance
 from vitrine_server.catalogue import Catalogue
 from vitrine_server.collection import CollectionSettings, EncoderIdentity, NewItem
 from vitrine_server.index import ann, choice
@@ -35,6 +35,7 @@ def make_steps_small() -> None:
 def main() -> None:
     data, writes = Path(sys.argv[1]), int(sys.argv[2])
     trace = Path(os.environ["SHIM_TRACE"])
+    logs.configure(log_format="text")  # not into the lines below
     make_steps_small()
     rng = np.random.default_rng(4)
     catalogue = Catalogue(data, encoder=ENCODER)

@@ -138,7 +138,8 @@ class DictionaryColumn:
     ) -> None:
         """codes: rows that exist already; code c stands for the c-th of the entries, from 1."""
         self._codes = Growing(np.int32) if codes is None else Growing.of(codes)
-        self._code_of: dict[Entry, int] = {(): 0}
+        # a single string, the usual value, stands for its entry
+        self._code_of: dict[Entry | str, int] = {(): 0}
         self._entries: list[Entry] = [()]
         # which codes hold a plain value; and the values in order of arrival, for ranges
         self._holders: dict[Key, list[int]] = {}
@@ -149,11 +150,17 @@ class DictionaryColumn:
             self._code(entry)
 
     def append(self, values: Sequence[JsonValue]) -> None:
-        codes = [self._code(_entry(value)) for value in values]
+        known = self._code_of
+        codes = [
+            (isinstance(value, str) and known.get(value)) or self._code(_entry(value))
+            for value in values
+        ]
         self._codes.extend(np.array(codes, np.int32))
 
     def _code(self, entry: Entry) -> int:
-        code = self._code_of.get(entry)
+        only = entry[0][1] if len(entry) == 1 else None
+        known_as = only if isinstance(only, str) else entry
+        code = self._code_of.get(known_as)
         if code is not None:
             return code
         code = len(self._entries)
@@ -167,7 +174,7 @@ class DictionaryColumn:
                 # codes first: a reader takes as many codes as there are numbers
                 self._number_codes.append(code)
                 self._numbers.append(float(value))
-        self._code_of[entry] = code
+        self._code_of[known_as] = code
         return code
 
     def one_of(self, values: tuple[filters.Scalar, ...], count: int) -> NDArray[np.bool_]:

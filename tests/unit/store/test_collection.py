@@ -65,6 +65,28 @@ def test_a_write_is_seen_by_the_next_read_and_search(
         collection.get("a")
 
 
+def test_a_batch_of_new_items_that_names_one_that_is_there(
+    collection: Collection, item: MakeItem
+) -> None:
+    """New ids are not looked up before they are inserted: what the table refuses must leave no
+    trace and be done again.
+    """
+    assert collection.upsert([item("old", 0)]).result() == [1]
+    before = collection.get("old")
+    many = [item(f"i{n}", n) for n in range(40)]
+    labels = collection.upsert([*many, item("old", 41)]).result()
+    assert labels == list(range(2, 43))
+    assert collection.get("old").created == before.created
+    assert (collection.get("old").sequence, collection.get("i0").sequence) == (42, 2)
+    assert collection.upsert([item("twice", 50), item("twice", 51)]).result() == [43, 44]
+    assert collection.upsert([item(f"j{n}", 60 + n) for n in range(20)]).result()[-1] == 64
+    store = collection._store
+    assert store.fingerprint() == (62, sum(range(1, 65)) - 1 - 43)
+    assert (store.sequence, store.removals(1)) == (64, [1])
+    store.check()
+    assert ids(collection, query(item("old", 41), k=1)) == ["old"]
+
+
 def test_thumbnails(collection: Collection, item: MakeItem) -> None:
     collection.upsert([item("a")._replace(thumbnail=b"jpeg"), item("b")]).result()
     assert collection.thumbnail("a") == b"jpeg"
