@@ -3,12 +3,14 @@
 TensorRT 11 has only strongly typed networks, so the types are decided here. LayerNormalization,
 softmax, the means of the readout and the final L2 normalisation are computed in FP32: a sum of
 squares overflows FP16 at 65,504 (TensorRT issue 2709), and eleven bits are few for a sum of 197
-terms. Everything else, the residual stream among it, is FP16.
+terms. So is the normalisation of pixels: near the mean it is a small difference of large numbers,
+and white paper would not become zero. Everything else, the residual stream among it, is FP16.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from vitrine_export import quantise
 from vitrine_export.errors import ExportError
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def to_fp16(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.ModelProt
     Raises ExportError when ModelOpt is not installed.
     """
     convert = _autocast()
+    normalisation = [n.name for n in quantise.pixelwise(model) if n.op_type in ("Mul", "Add")]
     with tempfile.TemporaryDirectory(prefix="vitrine-fp16-") as folder:
         path, data = Path(folder) / "fp32.onnx", Path(folder) / "pixels.npz"
         onnx.save(model, path)
@@ -40,6 +44,7 @@ def to_fp16(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.ModelProt
             low_precision_type="fp16",
             keep_io_types=True,
             op_types_to_exclude=list(KEPT_IN_FP32),
+            nodes_to_exclude=[f"^{re.escape(name)}$" for name in normalisation],
             calibration_data=str(data),
             providers=["cpu"],
         )

@@ -63,6 +63,21 @@ class Linear:
     weight: str
 
 
+def pixelwise(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that cast, arrange and normalise pixels, before the first layer, in graph order."""
+    pixels = {
+        item.name
+        for item in model.graph.input
+        if item.type.tensor_type.elem_type == TensorProto.UINT8
+    }
+    found = []
+    for node in model.graph.node:
+        if node.op_type in _PIXELWISE and node.input[0] in pixels:
+            pixels.update(node.output)
+            found.append(node)
+    return found
+
+
 def linear_layers(model: onnx.ModelProto) -> list[Linear]:
     """The layers that are quantised, in graph order.
 
@@ -71,27 +86,19 @@ def linear_layers(model: onnx.ModelProto) -> list[Linear]:
     they are small beside the values that are rounded.
     """
     matrices = {item.name for item in model.graph.initializer if len(item.dims) == 2}
-    pixels = {
-        item.name
-        for item in model.graph.input
-        if item.type.tensor_type.elem_type == TensorProto.UINT8
-    }
+    pixels = {name for node in pixelwise(model) for name in node.output}
     compared = {node.input[0] for node in model.graph.node if node.op_type == "Softmax"}
     for node in reversed(model.graph.node):
-        if node.op_type == "Add" and node.output[0] in compared:
+        if node.op_type in ("Add", "Cast") and node.output[0] in compared:
             compared.update(node.input)
-    layers = []
-    for node in model.graph.node:
-        if node.op_type in _PIXELWISE and node.input[0] in pixels:
-            pixels.update(node.output)
-        elif (
-            node.op_type == "MatMul"
-            and node.input[1] in matrices
-            and node.input[0] not in pixels
-            and node.output[0] not in compared
-        ):
-            layers.append(Linear(node.name, node.input[0], node.input[1]))
-    return layers
+    return [
+        Linear(node.name, node.input[0], node.input[1])
+        for node in model.graph.node
+        if node.op_type == "MatMul"
+        and node.input[1] in matrices
+        and node.input[0] not in pixels
+        and node.output[0] not in compared
+    ]
 
 
 def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:

@@ -58,6 +58,14 @@ def test_inputs_and_outputs_keep_their_types(fp16: onnx.ModelProto) -> None:
     assert fp16.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
 
 
+def test_pixels_are_normalised_in_fp32(graph: onnx.ModelProto, fp16: onnx.ModelProto) -> None:
+    kinds = types(fp16)
+    names = {node.name for node in quantise.pixelwise(graph) if node.op_type in ("Mul", "Add")}
+    found = [node for node in fp16.graph.node if node.name in names]
+    assert len(found) == len(names) == 2
+    assert {kinds[node.output[0]] for node in found} == {TensorProto.FLOAT}
+
+
 def test_embeddings_are_those_of_fp32(
     graph: onnx.ModelProto, fp16: onnx.ModelProto, pixels: NDArray[np.uint8]
 ) -> None:

@@ -83,7 +83,8 @@ def test_a_product_that_a_softmax_reads_stays_float() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "u"], ["a"], "layer"),
         helper.make_node("MatMul", ["x", "v"], ["b"], "scores"),
-        helper.make_node("Softmax", ["b"], ["shares"], "s1"),
+        helper.make_node("Cast", ["b"], ["e"], "as in a half graph", to=TensorProto.FLOAT),
+        helper.make_node("Softmax", ["e"], ["shares"], "s1"),
         helper.make_node("MatMul", ["x", "w"], ["c"], "scores with bias"),
         helper.make_node("Add", ["bias", "c"], ["d"], "add"),
         helper.make_node("Softmax", ["d"], ["more"], "s2"),
