@@ -1,12 +1,14 @@
 """Durable writes a second, in batches of 64, against SQLite's own ceiling in the same run.
 
     python benchmarks/store_writes.py [--folder DIR] [--seconds 5] [--rounds 5]
+    python benchmarks/store_writes.py [--folder DIR] --parts
 
 Ceiling: one connection with the same settings and tables, rows of the same bytes and the counters
 beside them, written as fast as the sqlite3 module can, one commit a batch, nothing else: no look
 whether the ids are there, no checksums. Vitrine: `Collection.upsert`, checks, group commit, index
 and visibility included, by one caller that waits for each batch, and by four. Rounds are
-interleaved.
+interleaved. `--parts` says instead where the time of a batch goes, in one thread; a folder on a
+tmpfs leaves out the wait for the disk.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import threading
 import time
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import orjson
 
+from vitrine_server import maintenance
 from vitrine_server.collection import (
     Collection,
     CollectionSettings,
@@ -35,6 +38,8 @@ from vitrine_server.writes import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 BATCH = 64
 DIMENSION = 256
@@ -73,14 +78,22 @@ def ceiling(folder: Path, seconds: float) -> float:
     return label / elapsed
 
 
-def vitrine(folder: Path, seconds: float, callers: int) -> float:
-    """Items a second through a collection."""
-    place = folder / f"collection-{callers}"
+def opened(place: Path) -> Collection:
+    """A new, empty collection."""
     place.mkdir()
     encoder = EncoderIdentity("none", "0" * 64, DIMENSION)
     Collection.create(place, CollectionSettings(index="exact"), encoder)
-    collection = Collection(place, serving=encoder)
-    vectors = np.random.default_rng(0).standard_normal((BATCH, DIMENSION)).astype(np.float32)
+    return Collection(place, serving=encoder)
+
+
+def some_vectors() -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((BATCH, DIMENSION)).astype(np.float32)
+
+
+def vitrine(folder: Path, seconds: float, callers: int) -> float:
+    """Items a second through a collection."""
+    collection = opened(folder / f"collection-{callers}")
+    vectors = some_vectors()
     stop = time.perf_counter() + seconds
     done = [0] * callers
 
@@ -102,12 +115,77 @@ def vitrine(folder: Path, seconds: float, callers: int) -> float:
     return sum(done) / elapsed
 
 
+class Timed:
+    """An object whose named methods add what they took to `spent`."""
+
+    def __init__(self, watched: object, spent: dict[str, float], methods: dict[str, str]) -> None:
+        """methods: for each its name in `spent`."""
+        self._watched, self._spent, self._methods = watched, spent, methods
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._watched, name)
+        if name not in self._methods:
+            return call
+
+        def timed(*arguments: object) -> object:
+            started = time.perf_counter()
+            try:
+                return call(*arguments)
+            finally:
+                self._spent[self._methods[name]] += time.perf_counter() - started
+
+        return timed
+
+
+def parts(folder: Path, batches: int = 1000) -> dict[str, float]:
+    """Microseconds an item of each part of a write: medians over the batches."""
+    maintenance.MERGE_ROWS = batches * BATCH + 1
+    collection = opened(folder / "parts")
+    names = ("SQLite: statements", "SQLite: commit", "versions, rows, checksums")
+    spent = dict.fromkeys(names, 0.0)
+    statements, commit, rows = names
+    store: Any = collection._store
+    store._writer = Timed(store._writer, spent, {"execute": statements, "executemany": statements})
+    collection._store = cast("Store", Timed(store, spent, {"write": rows, "commit": commit}))
+    vectors = some_vectors()
+    found: dict[str, list[float]] = {}
+    for first in range(0, batches * BATCH, BATCH):
+        spent.update(dict.fromkeys(names, 0.0))
+        clock = [time.perf_counter()]
+        items = [NewItem(f"0-{first + n}", vectors[n], METADATA) for n in range(BATCH)]
+        clock.append(time.perf_counter())
+        writes = collection._checked(items)
+        clock.append(time.perf_counter())
+        collection._commit([*writes])
+        clock.append(time.perf_counter())
+        objects, checks, committed = np.diff(clock).tolist()
+        # COMMIT is a statement too, and the statements are part of `write`
+        of_batch = {
+            "the caller's objects": objects,
+            "checks, JSON": checks,
+            rows: spent[rows] + spent[commit] - spent[statements],
+            statements: spent[statements] - spent[commit],
+            commit: spent[commit],
+            "index, columns, visibility": committed - spent[rows] - spent[commit],
+        }
+        for name, seconds in of_batch.items():
+            found.setdefault(name, []).append(seconds)
+    collection.close()
+    return {name: 1e6 * statistics.median(values) / BATCH for name, values in found.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=None, help="on the disk to measure")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", action="store_true", help="where the time of a batch goes")
     options = parser.parse_args()
+    if options.parts:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            for name, microseconds in parts(Path(folder)).items():
+                print(f"{name:28} {microseconds:5.1f} us an item")
+        return
     kinds: dict[str, Callable[[Path], float]] = {
         "SQLite alone": lambda folder: ceiling(folder, options.seconds),
         "Vitrine, 1 caller": lambda folder: vitrine(folder, options.seconds, 1),

@@ -314,26 +314,25 @@ def check_vectors(
                 field=field,
                 accepted=accepted,
             )
-    checked = np.concatenate(vectors, dtype=np.float32).reshape(-1, dimension)
-    # float64 holds the square of every float32
-    squared = np.vecdot(checked, checked, dtype=np.float64)
+    wide = np.concatenate(vectors, dtype=np.float64).reshape(-1, dimension)
+    squared = np.vecdot(wide, wide)  # float64 holds the square of every float32
     if not np.isfinite(squared).all():
         raise InvalidVector("The vector holds NaN or infinity.", field=field, accepted=accepted)
     if metric != "cosine":
-        if np.abs(checked).max() > MAX_MAGNITUDE:
+        if np.abs(wide).max() > MAX_MAGNITUDE:
             raise InvalidVector(
                 f"The vector holds a value beyond ±{MAX_MAGNITUDE:g}.",
                 field=field,
                 accepted=f"{dimension} numbers within ±{MAX_MAGNITUDE:g}",
             )
-        return checked
+        return wide.astype(np.float32)
     norms = np.sqrt(squared)
     if norms.min() < MIN_NORM:
         raise InvalidVector(
             "The vector is zero, and a zero vector has no cosine.", field=field, accepted=accepted
         )
-    unit: NDArray[np.float32] = np.divide(checked, norms[:, None], out=checked, casting="same_kind")
-    return unit
+    wide /= norms[:, None]
+    return wide.astype(np.float32)
 
 
 def check_hashes(hashes: Sequence[int]) -> NDArray[np.uint64]:
