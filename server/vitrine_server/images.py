@@ -14,7 +14,9 @@ The format is taken from the content, never from a name or a header, and only th
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import cv2
@@ -55,6 +57,17 @@ cv2.setNumThreads(1)
 
 # EXIF orientation (TIFF tag 0x0112).
 _ORIENTATION_TAG = 0x0112
+
+# Pillow reads segments, chunks and runs one by one, in Python: this many take half a second.
+_MAX_READS = 250_000
+# It joins the pieces of EXIF data one by one too, each time with a copy of all before.
+_EXIF = b"Exif\0\0"
+_READS_AN_EXIF = 2500
+# Each scan of a JPEG goes over all of its blocks: up to 30 ms at 20 megapixels, even where the scan
+# is empty. Encoders write up to about ten.
+_MAX_SCANS = 64
+# A scan's marker and the first byte of its header's length, which is below 256 (T.81, B.2.3).
+_SCAN = re.compile(rb"\xff\xda\x00")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +167,10 @@ def _open(data: bytes, size: int, fill: tuple[int, int, int], limits: Limits) ->
             "The body is not an image of an accepted format.", field="image", accepted=ACCEPTED
         )
     try:
-        with Image.open(io.BytesIO(data), formats=(name,)) as header:
+        with Image.open(_Source(data), formats=(name,)) as header:
             _check_pixels(header.size, limits)
+            if name == "JPEG":
+                _check_scans(data)
             orientation = header.getexif().get(_ORIENTATION_TAG, 1)
             pixels = _decode_jpeg(data, header, size) if name == "JPEG" else None
             if pixels is None:
@@ -171,6 +186,35 @@ def _open(data: bytes, size: int, fill: tuple[int, int, int], limits: Limits) ->
             accepted=f"a complete {name} file",
         ) from error
     return _upright(pixels, orientation)
+
+
+class _Source(io.BytesIO):
+    """The bytes of an image for Pillow, which may not read them in too many pieces."""
+
+    _reads_left = _MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Raises TooLarge."""
+        piece = super().read(size)
+        self._reads_left -= _READS_AN_EXIF if piece.startswith(_EXIF) else 1
+        if self._reads_left < 0:
+            raise TooLarge(
+                "The image is made of too many parts.",
+                code="image_too_large",
+                field="image",
+                accepted="a file with fewer segments, chunks, blocks or runs",
+            )
+        return piece
+
+
+def _check_scans(data: bytes) -> None:
+    if next(islice(_SCAN.finditer(data), _MAX_SCANS, None), None) is not None:
+        raise TooLarge(
+            "The JPEG image has too many scans.",
+            code="image_too_large",
+            field="image",
+            accepted=f"at most {_MAX_SCANS} scans",
+        )
 
 
 def _check_pixels(size: tuple[int, int], limits: Limits) -> None:

@@ -101,17 +101,67 @@ def frames(kind: str, count: int) -> bytes:
     return file.getvalue()
 
 
-def jpeg_of_scans(count: int) -> bytes:
-    """A progressive JPEG whose scans are repeated (libjpeg-turbo's LJT-01-004)."""
-    data = good("progressive jpeg")
-    first = data.index(b"\xff\xda")
+def white_jpeg(side: int, **options: Any) -> bytes:
+    return saved(Image.new("RGB", (side, side), "white"), "JPEG", **options)
+
+
+def jpeg_of_scans(count: int, *, progressive: bool) -> bytes:
+    """4400 × 4400 pixels whose last scan is repeated (libjpeg-turbo's LJT-01-004), or after scans
+    of the first component without any data."""
+    data = white_jpeg(4400, progressive=progressive)
     last = data.rindex(b"\xff\xda")
-    return data[:last] + data[last:-2] * count + data[-2:] if first != last else data
+    if progressive:
+        return data[:last] + data[last:-2] * count + data[-2:]
+    return data[:last] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" * count + data[last:]
+
+
+def jpeg_with(*segments: tuple[int, bytes]) -> bytes:
+    """A JPEG with more segments (marker, content) before its own."""
+    data = good("jpeg")
+    more = [struct.pack(">BBH", 255, mark, 2 + len(text)) + text for mark, text in segments]
+    return data[:2] + b"".join(more) + data[2:]
+
+
+def gif_of_comments(count: int) -> bytes:
+    data = good("gif")
+    frame = data.index(b"\x2c", 13 + 3 * 256)
+    return data[:frame] + b"\x21\xfe\x01a\x00" * count + data[frame:]
+
+
+def bmp_of_runs(side: int) -> bytes:
+    """Each pixel is a run of its own, and Pillow reads runs in Python."""
+    rows = (b"\x01\x05" * side + b"\x00\x00") * side + b"\x00\x01"
+    at = 14 + 40 + 1024
+    head = b"BM" + struct.pack("<IHHI", at + len(rows), 0, 0, at)
+    info = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    return head + info + bytes(1024) + rows
+
+
+def png_of_small_chunks(size: int) -> bytes:
+    """A good PNG whose pixels come in chunks of this size."""
+    noise = np.random.default_rng(1).integers(0, 255, (1200, 1200, 3), dtype=np.uint8)
+    data = saved(Image.fromarray(noise), "PNG")
+    end_of_header = 8 + 25
+    rows = zlib.compress(b"".join(b"\x00" + row.tobytes() for row in noise), 1)
+    pieces = [png_chunk(b"IDAT", rows[at : at + size]) for at in range(0, len(rows), size)]
+    return data[:end_of_header] + b"".join(pieces) + png_chunk(b"IEND", b"")
+
+
+def webp_canvas(side: int) -> bytes:
+    """An animation of small frames on a canvas of side × side pixels."""
+    data = bytearray(good("animated webp"))
+    canvas = data.index(b"VP8X") + 12
+    data[canvas : canvas + 6] = (side - 1).to_bytes(3, "little") * 2
+    return bytes(data)
 
 
 def huge_gif() -> bytes:
     """16 bytes of header that promise 65535 × 65535 pixels."""
     return b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\x80\x00\x00" + bytes(6) + b"\x2c"
+
+
+# as long as a segment can be, then short ones: Pillow joins them with a copy for each
+EXIF = [(0xE1, b"Exif\0\0" + bytes(65_000))] * 100 + [(0xE1, b"Exif\0\0a")]
 
 
 def bombs() -> dict[str, tuple[bytes, set[int]]]:
@@ -129,7 +179,17 @@ def bombs() -> dict[str, tuple[bytes, set[int]]]:
         "50 MB png text": (with_chunks(png_chunk(b"zTXt", b"k\x00\x00" + text)), {200, 422}),
         "50 MB png icc": (with_chunks(icc), {200, 422}),
         "10k png texts": (with_chunks(*many_texts), {200, 422}),
-        "500 scans jpeg": (jpeg_of_scans(500), {200, 422}),
+        "1000 scans jpeg": (jpeg_of_scans(1000, progressive=True), {413}),
+        "10k empty scans jpeg": (jpeg_of_scans(10_000, progressive=False), {413}),
+        "a million segments": (jpeg_with(*[(0xE5, b"")] * 1_000_000), {413}),
+        "EXIF in 100k pieces": (jpeg_with(*EXIF[:100], *EXIF[100:] * 100_000), {413}),
+        "300k png chunks": (with_chunks(png_chunk(b"abCd", b"") * 300_000), {413}),
+        "a million gif comments": (gif_of_comments(1_000_000), {413}),
+        "a million bmp runs": (bmp_of_runs(1000), {413}),
+        "16 MB icc jpeg": (jpeg_with(*[(0xE2, b"ICC_PROFILE\0" + bytes(65_000))] * 255), {200}),
+        "pixels in 4000 chunks": (png_of_small_chunks(1024), {200}),
+        "4400×4400 webp canvas": (webp_canvas(4400), {200}),
+        "16000×16000 webp canvas": (webp_canvas(16_000), {413}),
         "bomb in the pixels": (
             with_chunks(png_chunk(b"IDAT", text)),
             {200, 422},
