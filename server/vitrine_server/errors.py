@@ -186,3 +186,14 @@ class StorageFailed(VitrineError):
     status = 507
     title = "Storage failed"
     default_code = "storage_failed"
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of what an error came through, once it is an answer.
+
+    The frames hold the request's body and often the error itself: cycles, which would keep the
+    bodies of many requests until the collector comes.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.responses import Response
 
+from vitrine_server.errors import forget_frames
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,7 +34,8 @@ def timed_response(parts: Core, answer: object, times: StageTimes) -> Response:
 
 
 def problem(error: VitrineError) -> dict[str, Any]:
-    """Problem details of an error."""
+    """Problem details of an error, which ends here."""
+    forget_frames(error)
     shown: dict[str, Any] = {
         "type": f"urn:vitrine:problem:{error.code}",
         "title": error.title,

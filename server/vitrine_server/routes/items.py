@@ -16,6 +16,7 @@ from vitrine_server.errors import (
     NotFound,
     TooLarge,
     VitrineError,
+    forget_frames,
 )
 from vitrine_server.metrics import StageTimes
 from vitrine_server.pipeline import Draft
@@ -251,6 +252,7 @@ def _line(line: bytes, number: int) -> tuple[Draft, VitrineError | None]:
             accepted="one JSON object a line",
         )
     except VitrineError as error:
+        forget_frames(error)
         return Draft(item_id, {}), error
 
 
