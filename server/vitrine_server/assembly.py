@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
     from starlette.middleware import Middleware
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from vitrine_server.config import Settings
     from vitrine_server.encoder import Encoder
@@ -135,19 +136,22 @@ class Assembly:
         settings = self._settings
         app.add_exception_handler(VitrineError, _on_vitrine_error)
         app.add_exception_handler(HTTPException, _on_http_exception)
-        app.add_middleware(Direct, routers=routers)
+        # around FastAPI's own middleware, which the routes that match have no use for
+        way_in: ASGIApp = Direct(app.build_middleware_stack(), routers=routers)
         for each in before:
-            app.add_middleware(each.cls, *each.args, **each.kwargs)
-        app.add_middleware(Door, keys=self.keys, budget=self._budget)
+            way_in = each.cls(way_in, *each.args, **each.kwargs)
+        way_in = Door(way_in, keys=self.keys, budget=self._budget)
         if settings.cors_origins:
-            app.add_middleware(
-                CORSMiddleware,
+            way_in = CORSMiddleware(
+                way_in,
                 allow_origins=settings.cors_origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
                 expose_headers=["Retry-After", "Server-Timing", REQUEST_ID],
             )
-        app.add_middleware(Observe, metrics=self.metrics, log_requests=settings.log_requests)
+        app.middleware_stack = Observe(
+            way_in, metrics=self.metrics, log_requests=settings.log_requests
+        )
 
     def _triton_encoder(self) -> TritonEncoder:
         settings = self._settings

@@ -65,7 +65,7 @@ class Batcher(Generic[T, R]):
         """
         loop = asyncio.get_running_loop()
         now = time.monotonic()
-        call = _Call[T, R](item, deadline, now, loop.create_future())
+        call = _Call(item, deadline, now, loop.create_future())
         self._waiting.append(call)
         if self._running < self._concurrency:
             self._running += 1

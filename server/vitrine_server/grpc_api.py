@@ -17,7 +17,7 @@ from vitrine_server import api_keys, bodies, deadlines, quality, schemas
 from vitrine_server import vitrine_search_pb2 as messages
 from vitrine_server.errors import BadRequest, Invalid, VitrineError
 from vitrine_server.metrics import StageTimes
-from vitrine_server.pipeline import Draft, Part
+from vitrine_server.pipeline import Draft, Part, vector_of
 from vitrine_server.rendering import problem
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class _Calls:
             id=request.id,
             metadata=bodies.parse_metadata(request.metadata) if request.metadata else {},
             image=request.image if kind == "image" else None,
-            vector=list(request.vector.values) if kind == "vector" else None,
+            vector=vector_of(request.vector.values) if kind == "vector" else None,
         )
         times = StageTimes()
         name = request.collection or "default"
@@ -341,7 +341,7 @@ def _part(part: Any, where: str, kind: str | None) -> Part:
         raise Invalid(f"weight is {weight}.", field=f"{where}.weight", accepted="-1000 to 1000")
     return Part(
         image=part.image if kind == "image" else None,
-        vector=list(part.vector.values) if kind == "vector" else None,
+        vector=vector_of(part.vector.values) if kind == "vector" else None,
         text=part.text if kind == "text" else None,
         item_id=part.item_id if kind == "item_id" else None,
         weight=weight,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -56,13 +57,13 @@ _HASH_INLINE_BYTES = 128 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of a query: an encoded image, a vector, a text or the id of an item.
+    """One piece of a query: an encoded image, a vector (D,) float32, a text or the id of an item.
 
     where: the field that held it, as errors name it.
     """
 
     image: bytes | None = None
-    vector: Sequence[float] | None = None
+    vector: NDArray[np.float32] | None = None
     text: str | None = None
     item_id: str | None = None
     weight: float = 1.0
@@ -76,7 +77,7 @@ class Draft:
     id: str
     metadata: Metadata
     image: bytes | None = None
-    vector: list[float] | None = None
+    vector: NDArray[np.float32] | None = None
 
 
 class Gallery(Protocol):
@@ -306,7 +307,8 @@ class Pipeline:
         if part.item_id is not None:
             item_id = part.item_id
             return await self.run(lambda: collection.vector(item_id))
-        return _vector(part.vector or [])
+        assert part.vector is not None  # a part is one thing
+        return part.vector
 
     async def _item(
         self, collection: Gallery, draft: Draft, times: StageTimes, deadline: float
@@ -315,9 +317,9 @@ class Pipeline:
         check_id(draft.id)
         check_metadata(draft.metadata, collection.settings.fields)
         if draft.image is None:
-            vector = _vector(draft.vector or [])
-            check_vector(vector, collection.encoder.dimension, collection.settings.metric)
-            return Checked(NewItem(id=draft.id, vector=vector, metadata=draft.metadata))
+            assert draft.vector is not None  # an item is one thing
+            check_vector(draft.vector, collection.encoder.dimension, collection.settings.metric)
+            return Checked(NewItem(id=draft.id, vector=draft.vector, metadata=draft.metadata))
         self._check_space(collection)
         data, settings = draft.image, collection.settings
         picture, luminance, phash, digest = await self._decode(
@@ -443,6 +445,9 @@ def _timed(encoded: Encoded, times: StageTimes) -> NDArray[np.float32]:
     return encoded.embedding
 
 
-def _vector(values: Sequence[float]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # too large for float32 becomes inf, which is refused
-        return np.asarray(values, np.float64).astype(np.float32)
+def vector_of(values: Sequence[float]) -> NDArray[np.float32]:
+    """Numbers as (D,) float32; one that is too large becomes infinite, which is refused later.
+
+    Raises TypeError for what is no number, OverflowError for what no float64 holds.
+    """
+    return np.frombuffer(array("f", values), np.float32)

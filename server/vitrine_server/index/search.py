@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from vitrine_server.index.selection import Selection
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """A checked query. vectors: (views, D) float32, each as `records.check_vector` returns it.
 
     Several views score groups, and need group_by. rerank: by cosine, and without group_by.
@@ -38,8 +36,7 @@ class Question:
     rerank: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
+class Neighbours(NamedTuple):
     """labels (n,) int64, scores (n,) float32 and rows (n,) int64 of the state, best first.
 
     fell_back: rows were compared exactly because a GPU's index cannot filter. rerank_scores: (n,)
@@ -107,10 +104,14 @@ def _page(
     fell_back: bool,
     rerank_scores: NDArray[np.float32] | None = None,
 ) -> Neighbours:
-    good = rows >= 0
-    if question.min_score is not None:
-        good &= scores >= question.min_score
-    keep = np.flatnonzero(good)[question.offset : question.offset + question.k]
+    page = slice(question.offset, question.offset + question.k)
+    keep: slice | NDArray[np.int64] = page
+    # the missing ones are the last
+    if question.min_score is not None or (len(rows) and rows[-1] < 0):
+        good = rows >= 0
+        if question.min_score is not None:
+            good &= scores >= question.min_score
+        keep = np.flatnonzero(good)[page]
     return Neighbours(
         state.labels[rows[keep]],
         scores[keep],

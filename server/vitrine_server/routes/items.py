@@ -19,7 +19,7 @@ from vitrine_server.errors import (
     forget_frames,
 )
 from vitrine_server.metrics import StageTimes
-from vitrine_server.pipeline import Draft
+from vitrine_server.pipeline import Draft, vector_of
 from vitrine_server.records import check_id
 from vitrine_server.rendering import json_response, problem, timed_response
 from vitrine_server.routes.declare import COLLECTION, IMAGE_BODY, body_of, route
@@ -264,7 +264,8 @@ def _draft(item_id: str, body: schemas.ItemBody, metadata: Metadata) -> Draft:
             accepted="exactly one of image and vector",
         )
     image = None if body.image is None else bodies.decode_base64(body.image, field="image")
-    return Draft(item_id, metadata | body.metadata, image=image, vector=body.vector)
+    vector = None if body.vector is None else vector_of(body.vector)
+    return Draft(item_id, metadata | body.metadata, image=image, vector=vector)
 
 
 def _outcome(item_id: str, outcome: Ingested | VitrineError) -> dict[str, Any]:

@@ -75,7 +75,7 @@ async def _content(
     vector = await parts.pipeline.vector(found.name, query, times)
     checked = check_vector(vector, found.encoder.dimension, found.settings.metric)
     info = found.describe()
-    asking = [Part(vector=checked.tolist())]
+    asking = [Part(vector=checked)]
     result = await parts.pipeline.search(found.name, asking, options, times)
     shares, compared = await parts.pipeline.run(
         lambda: report.percentiles(found, checked, result.hits, asked.class_field)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -12,11 +12,14 @@ from starlette.datastructures import QueryParams
 from vitrine_server import bodies, schemas
 from vitrine_server.errors import Invalid
 from vitrine_server.metrics import StageTimes
-from vitrine_server.pipeline import Part
+from vitrine_server.pipeline import Part, vector_of
 from vitrine_server.rendering import timed_response
 from vitrine_server.routes.declare import COLLECTION, IMAGE_BODY, body_of, route
 from vitrine_server.services import core
 from vitrine_server.shown import hits_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MAX_PARTS = 64
 _SHORT_QUERY = 256
@@ -79,16 +82,22 @@ async def _read(
     return [Part(image=part.data) for part in parts], options
 
 
+def _remembering(
+    parse: Callable[[bytes], schemas.SearchOptions],
+) -> Callable[[bytes], schemas.SearchOptions]:
+    """A client asks with the same options again and again."""
+    known = lru_cache(256)(parse)
+    return lambda text: known(text) if len(text) <= _SHORT_QUERY else parse(text)
+
+
+@_remembering
 def _options(query: bytes) -> schemas.SearchOptions:
-    return _few_options(query) if len(query) <= _SHORT_QUERY else _parsed_options(query)
-
-
-def _parsed_options(query: bytes) -> schemas.SearchOptions:
     return bodies.parse_query(schemas.SearchOptions, QueryParams(query))
 
 
-# A client asks with the same options again and again.
-_few_options = lru_cache(256)(_parsed_options)
+@_remembering
+def _json_options(text: bytes) -> schemas.SearchOptions:
+    return schemas.SearchOptions.model_validate(orjson.loads(text))
 
 
 def _vector_query(body: bytes) -> tuple[list[Part], schemas.SearchOptions] | None:
@@ -99,8 +108,8 @@ def _vector_query(body: bytes) -> tuple[list[Part], schemas.SearchOptions] | Non
     bodies.check_values(body, "body")
     try:
         asked = orjson.loads(body)
-        vector = array("d", asked.pop("vector"))
-        return [Part(vector=vector)], schemas.SearchOptions.model_validate(asked)
+        vector = vector_of(asked.pop("vector"))
+        return [Part(vector=vector)], _json_options(orjson.dumps(asked))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
 
@@ -135,7 +144,7 @@ def _part(part: schemas.QueryPart, where: str, weight: float) -> Part:
         image = bodies.decode_base64(part.image, field=f"{where}image")
     return Part(
         image=image,
-        vector=part.vector,
+        vector=None if part.vector is None else vector_of(part.vector),
         text=part.text,
         item_id=part.item_id,
         weight=weight,
