@@ -137,6 +137,7 @@ class Collection:
             raise
         if opening.from_snapshot:
             threading.Thread(target=self._scrub, name=f"scrub-{self.name}", daemon=True).start()
+        self._gathered: Searches | None = None
         self._searcher = Searcher(
             self.name,
             self.settings,
@@ -274,7 +275,9 @@ class Collection:
 
     def searches(self, in_thread: InThread) -> Searches:
         """Searches gathered into batches, for one event loop. in_thread: runs what takes long."""
-        return searches_of(self, in_thread)
+        if self._gathered is None:
+            self._gathered = searches_of(self, in_thread)
+        return self._gathered
 
     def near_hashes(
         self, hashes: Sequence[int], *, max_distance: int, limit: int
@@ -318,6 +321,7 @@ class Collection:
         self._collector.stop()
         self._maintenance.stop()
         self._writer.stop()
+        self._gathered = None  # they hold the collection, and with it the index
 
     def refuse_writes(self, refuse: bool) -> None:
         """Answer writes with Unavailable (`collection_moving`), or no longer; those that were

@@ -96,7 +96,8 @@ class Gallery(Protocol):
     def encoder(self) -> EncoderIdentity: ...
 
     def searches(self, in_thread: InThread) -> Searches:
-        """Its searches, gathered into batches. in_thread: runs what may take long."""
+        """Its searches, gathered into batches: the same each time. in_thread: of the first call,
+        runs what may take long."""
 
     def upsert(self, items: Sequence[NewItem]) -> Future[list[int]] | asyncio.Future[list[int]]: ...
 
@@ -139,7 +140,6 @@ class Pipeline:
         )
         self._decoders = WatchedPool(settings.decode_threads, "decode")
         self._workers = ThreadPoolExecutor(SEARCH_THREADS + 2, "collection")
-        self._searches: dict[str, tuple[Gallery, Searches]] = {}
 
     async def search(
         self, name: str, parts: Sequence[Part], options: SearchOptions, times: StageTimes
@@ -219,11 +219,8 @@ class Pipeline:
 
         Raises DeadlineExceeded; Unavailable when there is nobody to ask.
         """
-        known = self._searches.get(collection.name)
-        if known is None or known[0] is not collection:
-            known = (collection, collection.searches(self.run))
-            self._searches[collection.name] = known
-        return (await known[1].submit(queries, deadline=deadline)).value
+        searches = collection.searches(self.run)
+        return (await searches.submit(queries, deadline=deadline)).value
 
     async def vector(
         self, name: str, parts: Sequence[Part], times: StageTimes

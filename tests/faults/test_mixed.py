@@ -6,16 +6,18 @@ The same load for half an hour is the soak: memory and descriptors stay flat.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from mutants import mutant
 from separate import FULL, separate
-from standing import SEARCH, averages, exchange, picture, post
+from standing import SEARCH, averages, exchange, picture, post, serving
 
 from vitrine_server import images
 from vitrine_server.manifest import Preprocessing
@@ -169,3 +171,16 @@ async def test_memory_and_descriptors_stay_flat(tmp_path: Path) -> None:
     assert mixed.mismatched == 0
     assert end < rss[0] + (30 if FULL else 60)
     assert left <= descriptors.min() + 3
+
+
+async def test_a_dropped_collection_is_let_go(tmp_path: Path) -> None:
+    async with serving(tmp_path) as running:
+        folder = "/v1/collections/short"
+        made = post(folder, b"{}", Content_Type=JSON).replace(b"POST", b"PUT", 1)
+        assert (await exchange(running.port, made)).status == 200
+        assert (await exchange(running.port, post(f"{folder}/search", picture(1)))).status == 200
+        dropped = weakref.ref(running.app.state.services.catalogue.get("short"))
+        gone = post(folder, b"").replace(b"POST", b"DELETE", 1)
+        assert (await exchange(running.port, gone)).status == 200
+        gc.collect()
+        assert dropped() is None, "its index is still in memory"

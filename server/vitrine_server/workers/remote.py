@@ -87,10 +87,13 @@ class RemoteCollection:
         self._token: int = description["token"]
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self._gathered: Searches | None = None
 
     def searches(self, in_thread: InThread) -> Searches:
         """Searches gathered into batches for the owner."""
-        return gathered(self._search, concurrency=_SEARCH_CALLS)
+        if self._gathered is None:
+            self._gathered = gathered(self._search, concurrency=_SEARCH_CALLS)
+        return self._gathered
 
     async def _search(
         self, queries: Sequence[SearchQuery], deadline: float
