@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _GEMM_QUERIES = 4
 _GEMM_ROWS = 8192
+# OpenBLAS multiplies so few rows by so few queries where they lie; more, it copies into its own
+# layout first. At 2,048 x 256 and at 100,000 x 256: 1.2 times as fast for 16 queries, 1.3 to 1.7
+# times for 4, 0.8 times for 60.
+_SMALL_ROWS = 64
+_SMALL_QUERIES = 32
 # so many more than k are sorted faster than they are parted first
 _FEW = 64
 
@@ -94,7 +99,7 @@ def _search_blocks(
     best: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
     for start in range(0, len(vectors), _GEMM_ROWS):
         # this way round a product with few queries takes half the time
-        scores = (vectors[start : start + _GEMM_ROWS] @ columns).T
+        scores = _products(vectors[start : start + _GEMM_ROWS], columns).T
         rows = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
         found = tops(scores, rows, k)
         if best is not None:
@@ -106,3 +111,19 @@ def _search_blocks(
         best = found
     assert best is not None  # k is 0 without vectors
     return best
+
+
+def _products(vectors: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, D) times (D, B)."""
+    count, (dimension, queries) = len(vectors), columns.shape
+    if queries > _SMALL_QUERIES:
+        return vectors @ columns
+    whole = count - count % _SMALL_ROWS
+    products = np.empty((count, queries), np.float32)
+    np.matmul(
+        vectors[:whole].reshape(-1, _SMALL_ROWS, dimension),
+        columns,
+        out=products[:whole].reshape(-1, _SMALL_ROWS, queries),
+    )
+    np.matmul(vectors[whole:], columns, out=products[whole:])
+    return products
