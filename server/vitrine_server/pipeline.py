@@ -18,6 +18,7 @@ import numpy as np
 
 from vitrine_server import cleanup, deadlines, hashes, images, quality
 from vitrine_server.errors import (
+    DeadlineExceeded,
     EncoderMismatch,
     Invalid,
     InvalidVector,
@@ -320,7 +321,7 @@ class Pipeline:
         self._check_space(collection)
         data, settings = draft.image, collection.settings
         picture, luminance, phash, digest = await self._decode(
-            lambda: self._picture(data, settings.cleanup), times
+            lambda: self._picture(data, settings.cleanup), times, deadline
         )
         flags = quality.flags(luminance) if settings.quality != "off" else ()
         if flags and settings.quality != "keep":
@@ -371,6 +372,7 @@ class Pipeline:
                     data, self._encoder.info.preprocessing, limits=self._limits, steps=steps
                 ),
                 times,
+                deadline,
             )
             return _timed(await self._encoder.encode(pixels, deadline=deadline), times)
 
@@ -400,7 +402,9 @@ class Pipeline:
         digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
         return await self._cache.get("text", digest, encode, deadline=deadline)
 
-    async def _decode(self, call: Callable[[], T], times: StageTimes) -> T:
+    async def _decode(self, call: Callable[[], T], times: StageTimes, deadline: float) -> T:
+        """Raises DeadlineExceeded; what waits for a decoder then is not executed."""
+
         def measured() -> T:
             started = time.thread_time()
             try:
@@ -409,7 +413,11 @@ class Pipeline:
                 self._count_decode_cpu(time.thread_time() - started)
 
         with times.timed("decode"):
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, measured)
+            decoded = asyncio.get_running_loop().run_in_executor(self._decoders, measured)
+            try:
+                return await asyncio.wait_for(decoded, deadline - time.monotonic())
+            except asyncio.TimeoutError:
+                raise DeadlineExceeded("The request's deadline passed.") from None
 
     async def _search(
         self, collection: Gallery, query: SearchQuery, deadline: float

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from standing import SEARCH, StandIn, exchange, picture, post, serving, until
+
+from vitrine_server import images
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +39,32 @@ async def test_expired_work_is_not_executed(tmp_path: Path) -> None:
         assert late
         # all but what was running when they came
         assert encoder.executed == 1, f"{encoder.executed - 1} expired images were executed"
+
+
+async def test_expired_work_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    decode = images.decode
+
+    def counted(data: bytes, *arguments: Any, **options: Any) -> Any:
+        decoded.append(data)
+        return decode(data, *arguments, **options)
+
+    monkeypatch.setattr(images, "decode", counted)
+    release = threading.Event()
+    async with serving(tmp_path, decode_threads=1, request_timeout_s=1) as running:
+        running.app.state.services.pipeline._decoders.submit(release.wait, 5)
+        hasty = [post(SEARCH, picture(seed), X_Request_Timeout="0.05") for seed in range(5)]
+        # a request of many pictures has no more than its time either
+        head = b'--b\r\ncontent-disposition: form-data; name="image"\r\n\r\n'
+        parts = [head + picture(seed) + b"\r\n" for seed in range(5, 15)]
+        kind = "multipart/form-data; boundary=b"
+        many = post(SEARCH, b"".join([*parts, b"--b--"]), Content_Type=kind)
+        answers = await asyncio.gather(*(exchange(running.port, each) for each in [*hasty, many]))
+        release.set()
+        assert [answer.status for answer in answers] == [504] * 6, answers[-1].text
+        assert max(answer.seconds for answer in answers) < 4
+        assert (await exchange(running.port, post(SEARCH, picture(15)))).status == 200
+    assert decoded == [picture(15)]
 
 
 async def test_work_of_lost_connections_is_not_executed(tmp_path: Path) -> None:
