@@ -415,9 +415,14 @@ class Pipeline:
         with times.timed("decode"):
             decoded = asyncio.get_running_loop().run_in_executor(self._decoders, measured)
             try:
-                return await asyncio.wait_for(decoded, deadline - time.monotonic())
-            except asyncio.TimeoutError:
-                raise DeadlineExceeded("The request's deadline passed.") from None
+                # wait_for would lose a cancellation that meets the end of the decode (Python 3.11)
+                await asyncio.wait({decoded}, timeout=deadline - time.monotonic())
+                if decoded.done():
+                    return decoded.result()
+            finally:
+                if not decoded.cancel():
+                    decoded.exception()  # seen, also where nobody waits for it any more
+            raise DeadlineExceeded("The request's deadline passed.")
 
     async def _search(
         self, collection: Gallery, query: SearchQuery, deadline: float
