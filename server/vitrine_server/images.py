@@ -314,6 +314,6 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     if scale < 1:
         pixels = _resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
     encoded: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(pixels), _THUMBNAIL_QUALITY, colorspace="RGB", colorsubsampling="444"
+        np.ascontiguousarray(pixels), _THUMBNAIL_QUALITY, colorspace="RGB", colorsubsampling="420"
     )
     return encoded
