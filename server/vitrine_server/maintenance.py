@@ -91,6 +91,8 @@ class Maintenance:
         self._not_before = 0.0
         # the number of rows from which an index that was refused is tried again
         self._refused_below = 0
+        # the same of a segment and the rows after the large index
+        self._segment_refused_below = 0
         self._exact_below = 0
         self.choice = self._choose(index.state)
 
@@ -116,11 +118,13 @@ class Maintenance:
 
     def wake(self) -> None:
         """Start what is due. Called by the writer thread after each change; cheap."""
+        if time.monotonic() < self._not_before:
+            return
         state = self._index.state
-        if not self._absorbing and absorb_due(state):
+        if not self._absorbing and self._absorb_due(state):
             self._absorbing = True
             self._start(self._absorb, "absorb")
-        if not self._merging and time.monotonic() >= self._not_before and self._merge_due(state):
+        if not self._merging and self._merge_due(state):
             self._merging = True
             self._start(self._merge, "merge")
 
@@ -161,14 +165,21 @@ class Maintenance:
 
     # Absorbing
 
+    def _absorb_due(self, state: State) -> bool:
+        if not absorb_due(state):
+            return False
+        return state.count - state.segments[0].count >= self._segment_refused_below
+
     def _absorb(self) -> None:
         try:
-            while absorb_due(self._index.state):
+            while self._absorb_due(self._index.state):
                 state = self._index.state
                 large, *small = state.segments
                 later = self._segment(
                     state.vectors.take, large.count, state.count, small[0] if small else None
                 )
+                if later is None:
+                    break
                 segments = (large, later)
 
                 def show(state: State = state, segments: tuple[Ann, ...] = segments) -> None:
@@ -185,18 +196,28 @@ class Maintenance:
         start: int,
         stop: int,
         before: Ann | None,
-    ) -> Ann:
-        """A small index over the rows start ≤ r < stop; `before` covers the first of them."""
+    ) -> Ann | None:
+        """A small index over the rows start ≤ r < stop; `before` covers the first of them.
+
+        None when it does not reach the target recall: the rows are compared exactly until they are
+        twice as many, or merged.
+        """
         metric, target = self._settings.metric, self._settings.target_recall
         self._check_stop()
-        if before is None:
-            vectors = take(np.arange(start, stop))
-            return ann.build("hnsw", vectors, metric, target, stop=self._check_stop)
-        longer = before.extended(take(np.arange(start + before.count, stop)))
-        if longer.count < 2 * before.tuned_rows:
-            return longer
+        longer = None
+        if before is not None:
+            longer = before.extended(take(np.arange(start + before.count, stop)))
+            if longer.count < 2 * before.tuned_rows:
+                return longer
         vectors = take(np.arange(start, stop))
-        return ann.tuned("hnsw", longer.index, vectors, metric, target, stop=self._check_stop)
+        try:
+            if longer is None:
+                return ann.build("hnsw", vectors, metric, target, stop=self._check_stop)
+            return ann.tuned("hnsw", longer.index, vectors, metric, target, stop=self._check_stop)
+        except ann.TooLowRecall as error:
+            _log.warning("segment refused", collection=self._collection, reason=str(error))
+            self._segment_refused_below = 2 * (stop - start)
+            return None
 
     # Merging
 
@@ -239,6 +260,7 @@ class Maintenance:
         manifest, generation = snapshot.load(folder)
         self._swap(generation, state, rows)
         self.choice = choice
+        self._segment_refused_below = 0
         kept = snapshot.prune(self._snapshots)
         if kept is not None:
             self._call(lambda: self._trim(kept)).result()
@@ -328,6 +350,8 @@ class Maintenance:
                     len(generation.vectors),
                     small[0] if small else None,
                 )
+                if later is None:
+                    break
                 generation.segments = (large, later)
         self._call(lambda: self._index.swap(successor)).result()
 

@@ -47,3 +47,9 @@ def test_rows_that_follow_have_the_next_numbers(vectors: np.ndarray[Any, Any]) -
     longer = first.extended(vectors[3000:])
     assert (first.count, longer.count) == (3000, ROWS)
     assert recall(longer.index, vectors) >= 0.99
+
+
+def test_equal_vectors_are_not_taken_for_misses(vectors: np.ndarray[Any, Any]) -> None:
+    copies = np.repeat(vectors[::10], 15, axis=0)
+    built = ann.build("hnsw", copies, "cosine", 0.95, stop=lambda: None)
+    assert built.tuning.recall >= 0.9875
