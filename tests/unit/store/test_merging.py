@@ -80,8 +80,9 @@ def settled(collection: Collection) -> dict[str, Any]:
     while time.monotonic() < deadline:
         collection.upsert([]).result()
         state = collection._index.state
-        busy = collection._maintenance._merging or collection._maintenance._absorbing
-        if not busy and not maintenance.absorb_due(state):
+        upkeep = collection._maintenance
+        busy = upkeep._merging or upkeep._absorbing
+        if not busy and not upkeep._absorb_due(state):
             return dict(collection.describe().index)
         time.sleep(0.02)
     raise AssertionError("the merge does not end")
@@ -228,6 +229,29 @@ def test_an_index_under_its_target_is_refused(
     assert described["family"] == "exact"
     assert "refused" in described["reason"]
     assert reference.recall(collection, vectors(20, 99)) == 1.0
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_a_refused_segment_is_built_again_when_its_rows_have_doubled(
+    make: Callable[..., Collection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = make(index="hnsw")
+    collection.upsert(items(4000, 3)).result()
+    assert settled(collection)["family"] == "hnsw"
+    tried: list[int] = []
+
+    def refuse(family: str, rows: np.ndarray[Any, Any], *_: Any, **__: Any) -> ann.Ann:
+        tried.append(len(rows))
+        raise ann.TooLowRecall("It was 0.5.")
+
+    monkeypatch.setattr(ann, "build", refuse)
+    for number in range(16):
+        new = items(50, 100 + number, first=10_000 + 50 * number)
+        collection.upsert(new).result()
+        settled(collection)
+        [found] = collection.search([SearchQuery(new[7].vector, 1)])
+        assert found.hits[0].id == new[7].id
+    assert tried == [200, 400, 800]
 
 
 @pytest.mark.usefixtures("small_steps")
