@@ -166,7 +166,8 @@ class Maintenance:
     # Absorbing
 
     def _absorb_due(self, state: State) -> bool:
-        if not absorb_due(state):
+        """Whether enough rows beyond the indices have come to be worth a segment."""
+        if not state.segments or state.count - state.indexed < ABSORB_ROWS:
             return False
         return state.count - state.segments[0].count >= self._segment_refused_below
 
@@ -354,8 +355,3 @@ class Maintenance:
                     break
                 generation.segments = (large, later)
         self._call(lambda: self._index.swap(successor)).result()
-
-
-def absorb_due(state: State) -> bool:
-    """Whether enough rows beyond the indices have come to be worth a segment."""
-    return bool(state.segments) and state.count - state.indexed >= ABSORB_ROWS
