@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from multiprocessing import shared_memory
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MODEL = "image_encoder"
 MIN_COSINE = 0.99
+RELEASE_S = 10.0
 _OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
@@ -74,10 +76,11 @@ class TritonRequests:
 
     def close(self) -> None:
         if self._region is not None:
-            request = service_pb2.SystemSharedMemoryUnregisterRequest(name=self._name)
-            self._stub.SystemSharedMemoryUnregister(request)
-            self._region.close()
-            self._region.unlink()
+            try:
+                self._unregister()
+            finally:
+                self._region.close()
+                self._region.unlink()
         self._channel.close()
 
     def _share(self) -> None:
@@ -90,6 +93,19 @@ class TritonRequests:
                 name=self._name, key=f"/{self._name}", byte_size=self._pixels.nbytes
             )
         )
+
+    def _unregister(self) -> None:
+        """Triton gives a region up only when the requests that a stopped load left are answered."""
+        request = service_pb2.SystemSharedMemoryUnregisterRequest(name=self._name)
+        deadline = time.monotonic() + RELEASE_S
+        while True:
+            try:
+                self._stub.SystemSharedMemoryUnregister(request)
+                return
+            except grpc.RpcError as error:
+                if "in use" not in (error.details() or "") or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
 
 
 class TritonChannel:
