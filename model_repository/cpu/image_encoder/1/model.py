@@ -7,7 +7,8 @@ and gives the manifest's known answer.
 
 Batches overlap: `execute` hands one to a thread and returns, so that Triton has the next one ready
 before the engine is free. Every core stays busy while a batch's slowest part, its answers and the
-requests that follow them are under way.
+requests that follow them are under way. One item that finds the engine idle is embedded before
+`execute` returns: nothing waits behind it, and the way through a thread takes 0.3 ms.
 
 Tensors cross by DLPack: the backend is compiled against NumPy 1, and under NumPy 2 (all there is
 for Python 3.13) `as_numpy()` and `Tensor(name, array)` give wrong values without an error. NumPy's
@@ -23,7 +24,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,17 @@ class Input:
     probe: np.ndarray
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A response and the memory of its tensor, which Triton copies and does not keep alive.
+
+    It has copied it when `send` returns, or when it calls `execute` again.
+    """
+
+    response: Any
+    rows: Any = None
+
+
 class TritonPythonModel:
     """All requests of one call are one inference: pixels or tokens → (B, D) float32."""
 
@@ -68,14 +80,17 @@ class TritonPythonModel:
             batch *= 2
         self.room = Semaphore(OVERLAP)
         self.threads = ThreadPoolExecutor(OVERLAP)
+        self.under_way: set[Future[None]] = set()
+        self.kept: list[Answer] = []
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """An error for each request that is refused; None where `answer` will send the answer."""
+        """A response for each request; None where a thread will send it."""
+        idle = len(requests) == 1 and not self.under_way
         responses: list[Any] = [None] * len(requests)
-        parts: list[np.ndarray] = []
-        senders: list[Any] = []
+        parts: dict[int, np.ndarray] = {}
         for index, request in enumerate(requests):
-            if request.is_cancelled():
+            # it takes 0.1 ms to ask, and what has not waited was not given up
+            if not idle and request.is_cancelled():
                 responses[index] = failure("The request was cancelled.", "CANCELLED")
                 continue
             name = self.input.name
@@ -87,42 +102,62 @@ class TritonPythonModel:
                     "INVALID_ARG",
                 )
                 continue
-            parts.append(part)
-            senders.append(request.get_response_sender())
+            parts[index] = part
+        counts = [len(part) for part in parts.values()]
+        if idle and counts == [1]:
+            self.kept = answers(self.attempt(parts[0]), counts)
+            return [self.kept[0].response]
         if parts:
             # Also one part is copied: a request's memory is Triton's again when this call returns.
-            batch = np.concatenate(parts)
+            batch = np.concatenate(list(parts.values()))
+            senders = [requests[index].get_response_sender() for index in parts]
             self.room.acquire()
-            self.threads.submit(self.answer, batch, senders, [len(part) for part in parts])
+            future = self.threads.submit(self.send, batch, counts, senders)
+            self.under_way.add(future)
+            future.add_done_callback(self.under_way.discard)
         return responses
 
-    def answer(self, batch: np.ndarray, senders: list[Any], counts: list[int]) -> None:
-        """Send each request its rows, or why there are none."""
+    def attempt(self, batch: np.ndarray) -> np.ndarray | str:
+        """The embeddings of a batch, or why there are none."""
         try:
             embeddings = self.embed(batch)
-            error = None if np.isfinite(embeddings).all() else "the engine answered NaN or infinity"
         except Exception as problem:  # each waiting client is told; the model stays loaded
-            error = str(problem)
+            return str(problem)
+        return (
+            embeddings if np.isfinite(embeddings).all() else "the engine answered NaN or infinity"
+        )
+
+    def send(self, batch: np.ndarray, counts: list[int], senders: list[Any]) -> None:
+        """Answer the requests of a batch that a thread has."""
+        found = self.attempt(batch)
         self.room.release()
-        start = 0
-        for sender, count in zip(senders, counts, strict=True):
-            if error is not None:
-                response = failure(f"The encoder failed: {error}", "INTERNAL")
-            else:
-                # The inner value: ONNX Runtime 1.23 (Python 3.10) has DLPack on that one alone. It
-                # does not keep the memory alive; `send` has copied it when it returns.
-                rows = OrtValue.ortvalue_from_numpy(embeddings[start : start + count])
-                output = pb_utils.Tensor.from_dlpack(OUTPUT, rows._get_c_value())
-                response = pb_utils.InferenceResponse([output])
-                start += count
-            try:
-                sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-            except Exception as problem:  # the others are still to be answered
-                pb_utils.Logger.log_error(f"an answer could not be sent: {problem}")
+        for sender, answer in zip(senders, answers(found, counts), strict=True):
+            deliver(sender, answer)
 
     def finalize(self) -> None:
         """Answer what was accepted."""
         self.threads.shutdown()
+
+
+def answers(found: np.ndarray | str, counts: list[int]) -> list[Answer]:
+    """For each request of a batch its rows, or why there are none."""
+    if isinstance(found, str):
+        return [Answer(failure(f"The encoder failed: {found}", "INTERNAL")) for _ in counts]
+    made, start = [], 0
+    for count in counts:
+        # The inner value: ONNX Runtime 1.23 (Python 3.10) has DLPack on that one alone.
+        rows = OrtValue.ortvalue_from_numpy(found[start : start + count])
+        output = pb_utils.Tensor.from_dlpack(OUTPUT, rows._get_c_value())
+        made.append(Answer(pb_utils.InferenceResponse([output]), rows))
+        start += count
+    return made
+
+
+def deliver(sender: Any, answer: Answer) -> None:
+    try:
+        sender.send(answer.response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    except Exception as problem:  # the batch's others are still to be answered
+        pb_utils.Logger.log_error(f"an answer could not be sent: {problem}")
 
 
 def failure(message: str, code: str) -> Any:
