@@ -48,6 +48,25 @@ def test_ties_come_by_row() -> None:
         assert (rows[:, :50] == np.arange(0, 100, 2)).all()
 
 
+@pytest.mark.parametrize("k", [1, 7, 50, 300])
+def test_pairs_of_equal_rows_come_by_row_to_the_last(k: int) -> None:
+    numbers = np.random.default_rng(3).permutation(np.repeat(np.arange(2000), 2))
+    queries = np.array([[1], [-1], [2], [-3], [1]], np.float32)
+    vectors = numbers[:, None].astype(np.float32)
+    scores, rows = exact.search(queries, vectors, k, "inner_product")
+    for query, own_scores, own in zip(queries, scores, rows, strict=True):
+        best = np.argsort(-numbers * query, kind="stable")[:k]
+        np.testing.assert_array_equal(own_scores, numbers[best] * query)
+        np.testing.assert_array_equal(own, best)
+
+
+def test_many_equal_rows() -> None:
+    vectors = np.ones((3000, 4), np.float32)
+    scores, rows = exact.search(np.ones((16, 4), np.float32), vectors, 10, "inner_product")
+    assert (scores == 4).all()
+    assert all(len(set(own)) == 10 for own in rows.tolist())
+
+
 def test_nothing_to_search() -> None:
     queries = np.ones((3, 4), np.float32)
     assert exact.search(queries, np.empty((0, 4), np.float32), 5, "l2")[1].shape == (3, 0)
