@@ -18,7 +18,6 @@ import numpy as np
 
 from vitrine_server import cleanup, deadlines, hashes, images, quality
 from vitrine_server.errors import (
-    DeadlineExceeded,
     EncoderMismatch,
     Invalid,
     InvalidVector,
@@ -413,16 +412,7 @@ class Pipeline:
                 self._count_decode_cpu(time.thread_time() - started)
 
         with times.timed("decode"):
-            decoded = asyncio.get_running_loop().run_in_executor(self._decoders, measured)
-            try:
-                # wait_for would lose a cancellation that meets the end of the decode (Python 3.11)
-                await asyncio.wait({decoded}, timeout=deadline - time.monotonic())
-                if decoded.done():
-                    return decoded.result()
-            finally:
-                if not decoded.cancel():
-                    decoded.exception()  # seen, also where nobody waits for it any more
-            raise DeadlineExceeded("The request's deadline passed.")
+            return await self._decoders.run(measured, deadline=deadline)
 
     async def _search(
         self, collection: Gallery, query: SearchQuery, deadline: float
