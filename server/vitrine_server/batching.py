@@ -8,11 +8,12 @@ with the load and an idle server adds no latency.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from vitrine_server.errors import DeadlineExceeded
 
@@ -23,7 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Done(Generic[R]):
     """A call's result, the seconds it waited for its batch and the seconds that the batch ran."""
 
@@ -56,6 +57,9 @@ class Batcher(Generic[T, R]):
         self._waiting: deque[_Call[T, R]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()  # a loop keeps no task alive
         self._running = 0
+        self._unanswered: set[_Call[T, R]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
 
     async def submit(self, item: T, *, deadline: float) -> Done[R]:
         """Result for one item. `deadline` is on the `time.monotonic` clock.
@@ -72,8 +76,9 @@ class Batcher(Generic[T, R]):
             task = loop.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        # the caller is told on time, whatever the batch that its call is in waits for
-        alarm = loop.call_later(deadline - now, _expire, call.future)
+        self._unanswered.add(call)
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
         try:
             return await call.future
         except (asyncio.CancelledError, DeadlineExceeded):
@@ -81,7 +86,9 @@ class Batcher(Generic[T, R]):
                 self._waiting.remove(call)  # and with it the item's memory
             raise
         finally:
-            alarm.cancel()
+            self._unanswered.remove(call)
+            if not self._unanswered:
+                self._set_alarm(math.inf)
 
     async def _drain(self) -> None:
         try:
@@ -131,7 +138,22 @@ class Batcher(Generic[T, R]):
             batch.append(call)
         return batch
 
+    def _set_alarm(self, deadline: float) -> None:
+        """One for all calls, at the earliest deadline: a timer of its own costs each more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._alarm_at = deadline
+        if deadline < math.inf:
+            wait_s = deadline - time.monotonic()
+            self._alarm = asyncio.get_running_loop().call_later(wait_s, self._expire)
 
-def _expire(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_exception(DeadlineExceeded("The request's deadline passed."))
+    def _expire(self) -> None:
+        """Callers are told on time, whatever the batch that their call is in waits for."""
+        now = time.monotonic()
+        waiting = [call for call in self._unanswered if not call.future.done()]
+        for call in waiting:
+            if call.deadline <= now:
+                call.future.set_exception(DeadlineExceeded("The request's deadline passed."))
+        later = [call.deadline for call in waiting if call.deadline > now]
+        self._set_alarm(min(later, default=math.inf))

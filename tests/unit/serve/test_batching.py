@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,29 @@ async def test_no_call_is_forgotten_when_a_runner_ends_as_it_arrives() -> None:
             assert (await batcher.submit(item, deadline=soon())).value == item
 
     await asyncio.wait_for(asyncio.gather(*(caller() for _ in range(8))), 4)
+
+
+async def test_every_call_expires_on_time() -> None:
+    release = asyncio.Event()
+
+    async def run(items: Sequence[float], deadline: float) -> Sequence[float]:
+        await release.wait()
+        return items
+
+    batcher = Batcher[float, float](run, max_batch=2, concurrency=1)
+    started = time.monotonic()
+
+    async def late_s(wait_s: float) -> float:
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(wait_s, deadline=started + wait_s)
+        return time.monotonic() - started - wait_s
+
+    patient = asyncio.create_task(batcher.submit(1, deadline=math.inf))
+    # one of them runs, the others wait; a deadline comes after a later one, and after an earlier
+    found = await asyncio.gather(*(late_s(wait_s) for wait_s in (0.3, 0.1, 0.2, 0.1, 0.4)))
+    assert all(0 <= late < 0.09 for late in found)
+    release.set()
+    assert (await patient).value == 1
 
 
 async def test_a_call_that_is_given_up_is_not_run() -> None:
