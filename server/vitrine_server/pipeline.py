@@ -55,7 +55,7 @@ T = TypeVar("T")
 _HASH_INLINE_BYTES = 128 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
     """One piece of a query: an encoded image, a vector (D,) float32, a text or the id of an item.
 

@@ -122,7 +122,7 @@ class Shown:
     """What hits show of an item, made once for all of them (`shown.shown`).
 
     before_score, after_score: the JSON of a hit around its score, with the metadata as stored from
-    `metadata_from` to the last brace.
+    `metadata_from` to the last brace. memory: bytes that all this takes, about.
     """
 
     id: str
@@ -130,6 +130,7 @@ class Shown:
     before_score: bytes
     after_score: bytes
     metadata_from: int
+    memory: int
 
     @property
     def metadata_json(self) -> bytes:
@@ -162,7 +163,7 @@ class Hit(NamedTuple):
         return metadata
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, each takes three times as long to make
 class SearchQuery:
     """One question. vector: (D,) float32.
 
@@ -184,7 +185,7 @@ class SearchQuery:
     rerank: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SearchResult:
     """Hits, best first. snapshot: name of the state searched. The times are of the whole batch.
 

@@ -20,11 +20,11 @@ from vitrine_server.records import (
     SearchResult,
     check_vectors,
 )
-from vitrine_server.results import KnownResults
+from vitrine_server.results import KnownResults, key_of
 from vitrine_server.shown import ShownItems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from vitrine_server.index.generation import State
     from vitrine_server.index.live import LiveIndex
@@ -69,12 +69,14 @@ class Searcher:
     def search(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
         """Answer queries against one state. Raises InvalidVector, InvalidFilter, Invalid."""
         state_name = self._index.state.name
-        known = [self._results.get(state_name, query) for query in queries]
-        unknown = [query for query, result in zip(queries, known, strict=True) if result is None]
+        asked = [(key_of(query), query) for query in queries]
+        known = [self._results.get(state_name, key) for key, _ in asked]
+        unknown = [each for each, result in zip(asked, known, strict=True) if result is None]
         fresh = iter(self._search(unknown) if unknown else ())
         return [next(fresh) if result is None else result for result in known]
 
-    def _search(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
+    def _search(self, asked: Sequence[tuple[Hashable, SearchQuery]]) -> list[SearchResult]:
+        queries = [query for _, query in asked]
         questions = self._questions(queries)
         started = time.perf_counter()
         state = self._index.state
@@ -84,10 +86,10 @@ class Searcher:
         hydrated = time.perf_counter()
         times = searched - started, hydrated - searched
         results = []
-        for query, hits, neighbours in zip(queries, answers, found, strict=True):
+        for (key, query), hits, neighbours in zip(asked, answers, found, strict=True):
             fallback = _fallback(state) if neighbours.fell_back else None
             result = SearchResult(hits, state.name, *times, fallback=fallback)
-            self._results.put(query, result)
+            self._results.put(key, query, result)
             results.append(result)
         return results
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vitrine_server.writes import Row
 
 # Objects and dictionary node around the texts of one item.
-_ENTRY_BYTES = 280
+_ENTRY_BYTES = 320
 _METADATA = b',"metadata":'
 
 
@@ -61,7 +61,7 @@ class ShownItems:
         with self._changing:
             for label, item in items.items():
                 self._young[label] = item
-                self._young_bytes += memory_of(item)
+                self._young_bytes += item.memory
                 if self._young_bytes > self._half:
                     # new dictionaries: a search may be reading the ones of before
                     self._old, self._young, self._young_bytes = self._young, {}, 0
@@ -69,20 +69,19 @@ class ShownItems:
 
 def shown(item_id: str, group: str | None, metadata_json: bytes) -> Shown:
     """What hits show of an item with this id, this group and this metadata as stored."""
+    before_score = b'{"id":%b,"score":' % orjson.dumps(item_id)
     to_metadata = b',"group":%b' % orjson.dumps(group) + _METADATA
+    after_score = b"%b%b}" % (to_metadata, metadata_json)
+    # its id and its group are there once more, by themselves
+    texts = 2 * len(before_score) + len(to_metadata) + len(after_score)
     return Shown(
         id=item_id,
         group=group,
-        before_score=b'{"id":%b,"score":' % orjson.dumps(item_id),
-        after_score=b"%b%b}" % (to_metadata, metadata_json),
+        before_score=before_score,
+        after_score=after_score,
         metadata_from=len(to_metadata),
+        memory=_ENTRY_BYTES + texts,
     )
-
-
-def memory_of(item: Shown) -> int:
-    """Bytes that an item takes, about."""
-    # its id and its group are there once more, by themselves
-    return _ENTRY_BYTES + 2 * len(item.before_score) + item.metadata_from + len(item.after_score)
 
 
 def hits_json(hits: Sequence[Hit], *, with_metadata: bool, with_vector: bool) -> bytes:

@@ -16,7 +16,7 @@ import pytest
 
 from vitrine_server.cache import EmbeddingCache
 from vitrine_server.records import Hit, SearchQuery, SearchResult
-from vitrine_server.results import KnownResults
+from vitrine_server.results import KnownResults, key_of
 from vitrine_server.shown import ShownItems, shown
 from vitrine_server.writes import Row
 
@@ -83,7 +83,7 @@ def test_answers_take_what_they_count(kind: str) -> None:
     def fill() -> None:
         for number in range(count):
             query = make(number)
-            kept.put(query, answer(query, number))
+            kept.put(key_of(query), query, answer(query, number))
 
     assert 0.7 * BOUND < held(fill) < 1.15 * BOUND
 

@@ -18,7 +18,7 @@ from vitrine_server.records import (
     SearchQuery,
     SearchResult,
 )
-from vitrine_server.results import KnownResults
+from vitrine_server.results import KnownResults, key_of
 from vitrine_server.shown import ShownItems, hits_json, shown
 from vitrine_server.writes import Row
 
@@ -103,21 +103,23 @@ def test_answers_are_bounded() -> None:
     hits = (Hit(shown("a", None, b'{"text":"' + b"x" * 1000 + b'"}'), 0.5, None),)
     found = SearchResult(hits, "s@1", 0.1, 0.2, fallback="why")
     kept = KnownResults(10_000)
-    for number in range(50):
-        kept.put(query(number), found)
-        again = kept.get("s@1", query(0))  # used: it stays
+    keys = [key_of(query(number)) for number in range(50)]
+    for number, key in enumerate(keys):
+        kept.put(key, query(number), found)
+        again = kept.get("s@1", keys[0])  # used: it stays
         assert again == SearchResult(hits, "s@1", 0.0, 0.0, known=True, fallback="why")
-    there = [number for number in range(50) if kept.get("s@1", query(number))]
+    there = [number for number, key in enumerate(keys) if kept.get("s@1", key)]
     assert there[0] == 0
     assert there[1:] == [*range(50)][-len(there) + 1 :]  # and the last ones
     assert 3 <= len(there) <= 6
-    kept.put(query(99), replace(found, hits=hits * 20))  # more than fits
-    assert kept.get("s@1", query(99)) is None
-    kept.put(query(1), replace(found, snapshot="s@2"))
-    assert kept.get("s@1", query(0)) is None
+    large = key_of(query(99))
+    kept.put(large, query(99), replace(found, hits=hits * 20))  # more than fits
+    assert kept.get("s@1", large) is None
+    kept.put(keys[1], query(1), replace(found, snapshot="s@2"))
+    assert kept.get("s@1", keys[0]) is None
     none = KnownResults(0)
-    none.put(query(1), found)
-    assert none.get("s@1", query(1)) is None
+    none.put(keys[1], query(1), found)
+    assert none.get("s@1", keys[1]) is None
 
 
 def test_items_are_bounded() -> None:
