@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from bystander import alone, bystander, p99_ms
 from separate import FULL, separate
 from standing import SEARCH, exchange, picture, post, serving
 
@@ -22,7 +22,6 @@ LIMIT_S = 3.0
 
 
 UNFINISHED = post(SEARCH, picture(0))[:-5000]
-QUERIES = [post(SEARCH, picture(number), Connection="close") for number in range(20)]
 
 
 async def dribble(port: int, number: int) -> float:
@@ -47,37 +46,18 @@ async def dribble(port: int, number: int) -> float:
     return time.perf_counter() - started
 
 
-async def bystanders(port: int, seconds: float) -> list[float]:
-    """Latencies of a client that asks again and again; every answer must be 200."""
-    found = []
-    end = time.perf_counter() + seconds
-    number = 0
-    while time.perf_counter() < end:
-        number += 1
-        answer = await exchange(port, QUERIES[number % len(QUERIES)])
-        assert answer.status == 200
-        found.append(answer.seconds)
-        await asyncio.sleep(0.02)
-    return found
-
-
-def p99_ms(seconds: list[float]) -> float:
-    return 1e3 * statistics.quantiles(seconds, n=100)[98]
-
-
 async def test_many_slow_connections(tmp_path: Path) -> None:
     with separate(tmp_path, client_timeout_s=LIMIT_S) as server:
-        await bystanders(server.port, 1)
+        await alone(server.port, 1)
         descriptors = server.descriptors
-        alone = await bystanders(server.port, 3)
-        slow = [asyncio.create_task(dribble(server.port, number)) for number in range(SLOW)]
-        beside = await bystanders(server.port, 3)
-        cut = await asyncio.gather(*slow)
+        quiet = await alone(server.port, 3)
+        async with bystander(server.port) as beside:
+            cut = await asyncio.gather(*(dribble(server.port, number) for number in range(SLOW)))
         await asyncio.sleep(1)
         left = server.descriptors - descriptors
     print(
         f"{SLOW} slow connections: cut after {max(cut):.1f} s at most, bystanders' p99 "
-        f"{p99_ms(beside):.0f} ms beside {p99_ms(alone):.0f} ms alone, {left} descriptors left"
+        f"{p99_ms(beside):.0f} ms beside {p99_ms(quiet):.0f} ms alone, {left} descriptors left"
     )
     assert max(cut) < LIMIT_S + 5
     assert left <= 2
