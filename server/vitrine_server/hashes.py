@@ -146,5 +146,5 @@ def _frequencies(luminance: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _bits(frequencies: NDArray[np.float32]) -> int:
     flat = frequencies.reshape(-1)
-    above = flat > np.median(flat[1:])  # the first is the mean brightness
-    return int.from_bytes(np.packbits(above).tobytes(), "big")
+    rest = np.sort(flat[1:])  # the first is the mean brightness
+    return int.from_bytes(np.packbits(flat > rest[len(rest) // 2]).tobytes(), "big")

@@ -105,6 +105,31 @@ async def test_one_bad_item_of_a_batch_fails_alone(
     assert (await http.get(f"{ITEMS}/a%2Fb")).json()["group"] == "g"
 
 
+@pytest.mark.parametrize(
+    ("line", "item_id", "code"),
+    [
+        (b'{"id": "a"', "line 1", "malformed_json"),
+        (b'{"id": "a", "vector": [1], "colour": 1}', "a", "unknown_field"),
+        (b'{"id": "a", "vector": [1], "image": ""}', "a", "invalid_parameter"),
+        (b'{"id": "a", "image": "not base64!"}', "a", "invalid_parameter"),
+        (b'{"id": "a", "vector": [NaN%s]}' % (b", 1" * (DIMENSION - 1)), "a", "invalid_vector"),
+        (b'{"id": "a", "image": "", "metadata": {"x": NaN}}', "a", "invalid_parameter"),
+        (b'{"id": 1, "image": ""}', "line 1", "invalid_parameter"),
+        (b'{"image": ""}', "line 1", "invalid_parameter"),
+        (b"[1]", "line 1", "invalid_parameter"),
+        (b'{"id": "a", "metadata": {%s}}' % (b":" * 20_001), "line 1", "too_many_values"),
+    ],
+)
+async def test_a_bad_line_of_a_batch_is_named(
+    http: httpx.AsyncClient, line: bytes, item_id: str, code: str
+) -> None:
+    vector = b'{"id": "good", "vector": [%s1]}' % (b"1, " * (DIMENSION - 1))
+    answer = (await http.post(f"{ITEMS}:batch", content=line + b"\n" + vector)).json()
+    refused, stored = answer["items"]
+    assert (refused["id"], refused["error"]["code"]) == (item_id, code)
+    assert (stored["id"], "sequence" in stored) == ("good", True)
+
+
 async def test_embeddings_have_the_shape_of_openai(
     http: httpx.AsyncClient, picture: Callable[..., bytes]
 ) -> None:

@@ -237,23 +237,32 @@ def _form_drafts(request: Request, body: bytes, limit: int) -> list[Draft]:
 
 def _line(line: bytes, number: int) -> tuple[Draft, VitrineError | None]:
     """One line of a batch; without a readable id it is named by its number."""
-    item_id = f"line {number}"
     try:
-        bodies.check_values(line, "body")
-        found = orjson.loads(line)
-        if isinstance(found, dict) and isinstance(found.get("id"), str):
-            item_id = found["id"]
-        return _draft(item_id, bodies.parse_json(schemas.BatchLine, line), {}), None
-    except orjson.JSONDecodeError:
-        return Draft(item_id, {}), BadRequest(
+        body = bodies.parse_json(schemas.BatchLine, line)
+        return _draft(body.id, body, {}), None
+    except TooLarge as error:  # not to be parsed once more
+        forget_frames(error)
+        return Draft(f"line {number}", {}), error
+    except VitrineError as error:
+        forget_frames(error)
+        reason = error
+    if reason.code == "malformed_json":
+        reason = BadRequest(
             f"Line {number} is not JSON.",
             code="malformed_json",
             field="body",
             accepted="one JSON object a line",
         )
-    except VitrineError as error:
-        forget_frames(error)
-        return Draft(item_id, {}), error
+    return Draft(_readable_id(line, f"line {number}"), {}), reason
+
+
+def _readable_id(line: bytes, otherwise: str) -> str:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return otherwise
+    named = found.get("id") if isinstance(found, dict) else None
+    return named if isinstance(named, str) else otherwise
 
 
 def _draft(item_id: str, body: schemas.ItemBody, metadata: Metadata) -> Draft:
