@@ -303,12 +303,15 @@ def _fit(
     scale = size / max(width, height)
     inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
     top, left = (size - inner_height) // 2, (size - inner_width) // 2
-    canvas = np.empty((size, size, 3), np.uint8)
-    canvas[:] = preprocessing.fill
-    canvas[top : top + inner_height, left : left + inner_width] = _resize(
-        pixels, inner_width, inner_height
+    bottom, right = size - inner_height - top, size - inner_width - left
+    # NumPy takes 0.3 ms to fill a canvas with a colour
+    fitted = cv2.copyMakeBorder(
+        _resize(pixels, inner_width, inner_height),
+        *(top, bottom, left, right),
+        cv2.BORDER_CONSTANT,
+        value=preprocessing.fill,
     )
-    return canvas
+    return fitted.astype(np.uint8, copy=False)
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
