@@ -11,13 +11,13 @@ Rounds of both sides take turns, so that a machine that slows down slows both.
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,14 +137,13 @@ class Bench:
             for at in range(_BATCH):
                 serial = number * _BATCH + at
                 data = salted(self._files[serial % len(self._files)], turn * 10**7 + serial)
-                lines.append(
-                    json.dumps({"id": f"{turn}-{serial}", "image": base64.b64encode(data).decode()})
-                )
+                # not through json, which looks at every character of the image
+                lines.append(b'{"id":"%d-%d","image":"%b"}' % (turn, serial, b64encode(data)))
             return self._target.encode(
                 "POST",
                 f"/v1/collections/{_INGEST}/items:batch",
                 headers={"content-type": "application/x-ndjson"},
-                body="\n".join(lines).encode(),
+                body=b"\n".join(lines),
             )
 
         batch = self._engine.best_batch
