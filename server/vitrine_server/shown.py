@@ -88,25 +88,15 @@ def hits_json(hits: Sequence[Hit], *, with_metadata: bool, with_vector: bool) ->
     """Hits as a JSON list."""
     # much faster than one by one
     scores = orjson.dumps([hit.score for hit in hits])[1:-1].split(b",")
-    if with_metadata and not with_vector and not (hits and hits[0].rerank_score is not None):
-        pieces = [
-            b"%b%b%b" % (hit.item.before_score, score, hit.item.after_score)
-            for hit, score in zip(hits, scores, strict=False)
-        ]
-    else:
-        pieces = [
-            _piece(hit, score, with_metadata, with_vector)
-            for hit, score in zip(hits, scores, strict=False)
-        ]
-    return b"[%b]" % b",".join(pieces)
-
-
-def _piece(hit: Hit, score: bytes, with_metadata: bool, with_vector: bool) -> bytes:
-    item, _, vector, rerank_score = hit
-    end = -1 if with_metadata else item.metadata_from - len(_METADATA)
-    text = b"%b%b%b" % (item.before_score, score, item.after_score[:end])
-    if with_vector:
-        text += b',"vector":' + orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
-    if rerank_score is not None:
-        text += b',"rerank_score":' + orjson.dumps(rerank_score)
-    return text + b"}"
+    pieces: list[bytes] = []
+    for (item, _, vector, rerank_score), score in zip(hits, scores, strict=False):
+        end = item.after_score
+        if not with_metadata:
+            end = end[: item.metadata_from - len(_METADATA)] + b"}"
+        if with_vector:
+            numbers = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+            end = b'%b,"vector":%b}' % (end[:-1], numbers)
+        if rerank_score is not None:
+            end = b'%b,"rerank_score":%b}' % (end[:-1], orjson.dumps(rerank_score))
+        pieces += item.before_score, score, end, b","
+    return b"[%b]" % b"".join(pieces[:-1])

@@ -12,6 +12,7 @@ from starlette.routing import Match
 
 from vitrine_server import bodies, schemas
 from vitrine_server.errors import VitrineError
+from vitrine_server.pipeline import vector_of
 from vitrine_server.routes import ROUTERS
 from vitrine_server.routes.declare import Direct
 from vitrine_server.routes.search import _vector_query, query_parts
@@ -87,6 +88,17 @@ def test_a_body_means_the_same(text: str) -> None:
             assert getattr(options, name) == getattr(asked, name)
         for part, other in zip(parts, expected, strict=True):
             np.testing.assert_array_equal(part.vector, other.vector)
+
+
+def test_numbers_of_a_vector() -> None:
+    values = [0.1, -3, True, 1e300, -1e-300, 2**70]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(vector_of(values), np.array(values, np.float32))
+    assert vector_of([]).shape == (0,)
+    wrong: Any
+    for wrong, error in (([1, "2"], TypeError), ([[1]], TypeError), ([10**400], OverflowError)):
+        with pytest.raises(error):
+            vector_of(wrong)
 
 
 @pytest.mark.parametrize("text", [*WRONG, '{"vector": [' + ",".join("1" * 300_002) + "]}"])
