@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from vitrine_server.config import Settings
     from vitrine_server.encoder import Encoder
+    from vitrine_server.galleries import Galleries
     from vitrine_server.http_server import Drain
-    from vitrine_server.pipeline import Galleries
 
 _log = structlog.get_logger(__name__)
 

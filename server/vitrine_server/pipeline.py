@@ -13,7 +13,7 @@ import time
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from vitrine_server.search_batches import SEARCH_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -39,16 +38,14 @@ if TYPE_CHECKING:
     from vitrine_server.cache import EmbeddingCache
     from vitrine_server.config import Settings
     from vitrine_server.encoder import Encoder
+    from vitrine_server.galleries import Galleries, Gallery
     from vitrine_server.metrics import StageTimes
     from vitrine_server.records import (
-        CollectionSettings,
-        EncoderIdentity,
-        HashMatch,
         Metadata,
         SearchResult,
     )
     from vitrine_server.schemas import SearchOptions
-    from vitrine_server.search_batches import Answer, InThread, Searches
+    from vitrine_server.search_batches import Answer
     from vitrine_server.tower import Encoded
 
 T = TypeVar("T")
@@ -79,41 +76,6 @@ class Draft:
     metadata: Metadata
     image: bytes | None = None
     vector: NDArray[np.float32] | None = None
-
-
-class Gallery(Protocol):
-    """A collection, as the pipeline uses it: in this process, or in the one that owns it.
-
-    What is not explained here is as in `Collection`; all but `searches` and `upsert` block.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def settings(self) -> CollectionSettings: ...
-
-    @property
-    def encoder(self) -> EncoderIdentity: ...
-
-    def searches(self, in_thread: InThread) -> Searches:
-        """Its searches, gathered into batches: the same each time. in_thread: of the first call,
-        runs what may take long."""
-
-    def upsert(self, items: Sequence[NewItem]) -> Future[list[int]] | asyncio.Future[list[int]]: ...
-
-    def vector(self, item_id: str) -> NDArray[np.float32]: ...
-
-    def near_hashes(
-        self, hashes: Sequence[int], *, max_distance: int, limit: int
-    ) -> list[HashMatch]: ...
-
-    def keep_original(self, image: bytes) -> str: ...
-
-
-class Galleries(Protocol):
-    def get(self, name: str) -> Gallery:
-        """Raises CollectionNotFound, Unavailable."""
 
 
 class Pipeline:

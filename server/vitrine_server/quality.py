@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vitrine_server.errors import VitrineError
-    from vitrine_server.pipeline import Gallery
+    from vitrine_server.galleries import Gallery
     from vitrine_server.records import Metadata, NewItem
 
 Action = Literal["off", "keep", "skip", "refuse"]

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from vitrine_server.config import Settings
     from vitrine_server.desk import Desk
     from vitrine_server.encoder import Encoder
+    from vitrine_server.galleries import Galleries
     from vitrine_server.http_server import Drain
     from vitrine_server.metrics import Metrics
-    from vitrine_server.pipeline import Galleries, Pipeline
+    from vitrine_server.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)

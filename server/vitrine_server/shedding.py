@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from vitrine_server.admission import Gate
     from vitrine_server.api_keys import Keys
+    from vitrine_server.galleries import Galleries
     from vitrine_server.metrics import Metrics
-    from vitrine_server.pipeline import Galleries
 
 STATE = "vitrine.shedding"  # key of the ASGI lifespan's state
 
