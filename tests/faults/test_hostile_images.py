@@ -199,7 +199,7 @@ def bombs() -> dict[str, tuple[bytes, set[int]]]:
 
 
 async def test_bombs(tmp_path: Path) -> None:
-    with separate(tmp_path) as server:
+    with separate(tmp_path, decode_threads=2) as server:
         before = server.rss_mb
         quiet = await alone(server.port, 2)
         async with bystander(server.port) as beside:
